@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -14,6 +15,7 @@ Precision = Literal["auto", "float32", "bf16", "fp16"]
 Device = Literal["auto", "cpu", "cuda"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 DEVICES: tuple[str, ...] = get_args(Device)
+SPLITS = ("train", "val", "test")
 
 _EPOCHS = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*epochs?\s*$")
 
@@ -31,7 +33,7 @@ class Interval:
         if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
             return cls(steps=value)
         if isinstance(value, str):
-            if value.strip().isdigit():
+            if value.strip().isdecimal():
                 return cls(steps=int(value))
             if (match := _EPOCHS.match(value)) and float(match[1]) > 0:
                 return cls(epochs=float(match[1]))
@@ -42,7 +44,7 @@ class Interval:
         if self.epochs is not None:
             every = self.epochs * images_per_epoch
             return math.floor(images_now / every + 1e-9) > math.floor(images_before / every + 1e-9)
-        return bool(self.steps) and step % self.steps == 0
+        return bool(self.steps and step % self.steps == 0)
 
 
 def length_in_images(value: float | int | str, *, run_images: int, images_per_epoch: int, setting: str) -> float:
@@ -99,10 +101,8 @@ class TrainSettings:
                 raise ValueError(f"train.{name} must be null or greater than 0, got {value}")
         if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
             raise ValueError(f"train.ema_decay must be null or lie in [0, 1), got {self.ema_decay}")
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"train.precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
-        if self.device not in DEVICES:
-            raise ValueError(f"train.device must be one of {', '.join(DEVICES)}, got {self.device!r}")
+        _one_of("train.precision", self.precision, PRECISIONS)
+        _one_of("train.device", self.device, DEVICES)
 
 
 @dataclass(frozen=True)
@@ -116,11 +116,13 @@ class CheckpointSettings:
 @dataclass(frozen=True)
 class EvalSettings:
     every: int | str = "1epoch"
+    split: str = "val"
     batch_size: int = 8  # images at once a rank
     num_pictures: int = 6  # validation images drawn at each evaluation, always the same ones
 
     def __post_init__(self) -> None:
         Interval.parse(self.every, "eval.every")
+        _one_of("eval.split", self.split, SPLITS)
         _at_least("eval", self, {"batch_size": 1, "num_pictures": 0})
 
 
@@ -141,9 +143,71 @@ class RunSettings:
     checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
     eval: EvalSettings = field(default_factory=EvalSettings)
     log: LogSettings = field(default_factory=LogSettings)
+    run_dir: str | None = None  # None: a new directory below runs/
+    resume: str | None = None  # the run directory of the run to go on with
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """All scalars of ``evaluate.py``: a checkpoint, or a results file with its annotations."""
+
+    ckpt: str | None = None
+    split: str | None = None  # None: val
+    detections: str | None = None
+    annotations: str | None = None
+    run_dir: str | None = None
+    batch_size: int = 8
+    workers: int = 2
+    device: str = "auto"
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.ckpt is not None and self.detections is not None:
+            raise ValueError("ckpt and detections cannot both be given: one is a model, the other is its result")
+        if self.ckpt is None and self.detections is None:
+            raise ValueError("ckpt must be given, or detections and annotations")
+        if (self.detections is None) != (self.annotations is None):
+            raise ValueError("detections and annotations must be given together")
+        if self.detections is not None and self.run_dir is None:
+            raise ValueError("run_dir must be given with detections: no run owns a results file")
+        _one_of("split", self.split, (None, *SPLITS))
+        _at_least("", self, {"batch_size": 1, "workers": 0})
+        _one_of("device", self.device, DEVICES)
+        _one_of("precision", self.precision, PRECISIONS)
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """All scalars of ``tools/predict.py``."""
+
+    ckpt: str | None = None
+    source: str | None = None  # an image or a folder of images
+    out: str = "predictions"
+    score_threshold: float = 0.3  # of the drawing only
+    batch_size: int = 1
+    device: str = "auto"
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.ckpt is None:
+            raise ValueError("ckpt must be given")
+        if self.source is None:
+            raise ValueError("source must be given")
+        if not 0 <= self.score_threshold <= 1:
+            raise ValueError(f"score_threshold must lie in [0, 1], got {self.score_threshold}")
+        _at_least("", self, {"batch_size": 1})
+        _one_of("device", self.device, DEVICES)
+        _one_of("precision", self.precision, PRECISIONS)
 
 
 def _at_least(section: str, settings: object, bounds: dict[str, int]) -> None:
     for name, least in bounds.items():
         if getattr(settings, name) < least:
-            raise ValueError(f"{section}.{name} must be at least {least}, got {getattr(settings, name)}")
+            setting = f"{section}.{name}".lstrip(".")
+            raise ValueError(f"{setting} must be at least {least}, got {getattr(settings, name)}")
+
+
+def _one_of(setting: str, value: str | None, allowed: Sequence[str | None]) -> None:
+    if value not in allowed:
+        names = ", ".join("null" if name is None else name for name in allowed)
+        raise ValueError(f"{setting} must be one of {names}, got {value!r}")

@@ -1,0 +1,222 @@
+"""From a composed configuration to built objects: the only place where targets are instantiated."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from retina.data.augment import Augment
+from retina.data.coco import CocoDataset
+from retina.data.collate import Collate
+from retina.data.loader import build_eval_loader, build_train_loader
+from retina.data.samplers import EvalBatchSampler, KeyedBatchSampler
+from retina.detection.anchors import AnchorGenerator
+from retina.detection.assign import Assigner
+from retina.detection.criterion import Criterion
+from retina.evaluation.pictures import evaluation_pictures
+from retina.evaluation.predict import Evaluator
+from retina.settings import ImageSettings, RunSettings
+from retina.structures import Batch
+from retina.training import distributed
+from retina.training.optimizers import scaled_lr
+from retina.training.precision import autocast, resolve_precision
+from retina.training.progress import RunLength
+from retina.training.trainer import Parts
+
+T = TypeVar("T")
+
+
+def settings(schema: type[T], node: DictConfig) -> T:
+    """Check one section of the configuration against its dataclass and return the dataclass."""
+    return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), node))  # type: ignore[return-value]
+
+
+def run_settings(config: DictConfig) -> RunSettings:
+    """Return all scalars of a training run."""
+    sections = {field.name: config[field.name] for field in dataclasses.fields(RunSettings)}
+    return settings(RunSettings, OmegaConf.create(sections))
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and in what precision the network runs."""
+
+    device: torch.device
+    precision: str
+
+    @classmethod
+    def resolve(cls, device: torch.device, precision: str) -> Machine:
+        """Return ``device`` with what ``precision=auto`` means there."""
+        return cls(device, resolve_precision(precision, device))
+
+    @property
+    def autocast(self) -> Callable[[], Any]:
+        """Return a maker of contexts in which the network runs in the precision."""
+        return partial(autocast, self.precision, self.device)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed what draws without a key: the initialisation of weights, and transforms that use global generators."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def open_split(folder: Any, split: str) -> CocoDataset:
+    """Open one split; the main rank first, so that a data set that is made on first use is made once."""
+    if not distributed.is_main():
+        distributed.barrier()
+    dataset = folder.open(split)
+    if distributed.is_main():
+        distributed.barrier()
+    return dataset
+
+
+def build_assigner(node: Mapping[str, Any]) -> Assigner:
+    """Build the anchors and the assigner from the one flat section ``anchors``."""
+    names = {field.name for field in dataclasses.fields(AnchorGenerator)}
+    values = {name: value for name, value in node.items() if name != "_target_"}
+    generator = AnchorGenerator(**{name: value for name, value in values.items() if name in names})
+    return Assigner(anchors=generator, **{name: value for name, value in values.items() if name not in names})
+
+
+def build_model(
+    node: Mapping[str, Any], *, num_classes: int, num_anchors: int, machine: Machine, channels_last: bool = True
+) -> nn.Module:
+    """Build the network of the section ``model`` on its device."""
+    model = instantiate(node, num_classes=num_classes, num_anchors=num_anchors, _convert_="all")
+    return model.to(machine.device, memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+
+
+def build_criterion(config: DictConfig) -> Criterion:
+    """Build the two losses."""
+    return Criterion(
+        classification=instantiate(config.loss.classification, _convert_="all"),
+        box=instantiate(config.loss.box, _convert_="all"),
+    )
+
+
+def build_optimizer(config: DictConfig, model: nn.Module, batch_size: int) -> torch.optim.Optimizer:
+    """Build the optimizer with the learning rate that holds for ``batch_size`` images."""
+    node = OmegaConf.to_container(config.optimizer, resolve=True)
+    assert isinstance(node, dict)
+    lr = scaled_lr(node.pop("lr"), node.pop("lr_batch_size", None), batch_size)
+    return instantiate(node, model=model, lr=lr, _convert_="all")
+
+
+def build_evaluator(
+    dataset: CocoDataset,
+    *,
+    image: ImageSettings,
+    assigner: Assigner,
+    postprocess: Any,
+    machine: Machine,
+    **loading: int,
+) -> Evaluator:
+    """Build the evaluation of ``dataset``; ``loading``: ``batch_size`` a rank and ``workers``."""
+    loader = build_eval_loader(
+        dataset,
+        Augment([], short_side=image.short_side, long_side=image.long_side, seed=0),
+        Collate(assigner),
+        EvalBatchSampler(
+            dataset.sizes,
+            batch_size=loading["batch_size"],
+            rank=distributed.rank(),
+            world_size=distributed.world_size(),
+        ),
+        workers=loading["workers"],
+        pin_memory=machine.device.type == "cuda",
+    )
+    return Evaluator(
+        loader=loader,
+        dataset=dataset,
+        postprocess=postprocess,
+        anchors=assigner.anchors,
+        device=machine.device,
+        autocast=machine.autocast,
+        gather=distributed.gather_objects,
+        is_main=distributed.is_main(),
+    )
+
+
+def build_parts(
+    config: DictConfig, run: RunSettings, machine: Machine, datasets: Mapping[str, CocoDataset]
+) -> tuple[Parts, RunLength]:
+    """Build what a run is made of, for the splits ``train`` and ``val``."""
+    train, val = datasets["train"], datasets["val"]
+    seed_everything(run.train.seed)
+    assigner = build_assigner(config.anchors)
+    model = build_model(
+        config.model,
+        num_classes=train.num_classes,
+        num_anchors=assigner.anchors.num_per_cell,
+        machine=machine,
+        channels_last=run.train.channels_last,
+    )
+    criterion = build_criterion(config).to(machine.device)
+    evaluator = build_evaluator(
+        val,
+        image=run.image,
+        assigner=assigner,
+        postprocess=instantiate(config.postprocess, _convert_="all"),
+        machine=machine,
+        batch_size=run.eval.batch_size,
+        workers=run.train.workers,
+    )
+    parts = Parts(
+        model=model,
+        criterion=criterion,
+        optimizer=build_optimizer(config, model, run.train.batch_size),
+        schedule=instantiate(config.schedule, _convert_="all"),
+        make_loader=_train_loader_maker(config, run, train, assigner, machine),
+        evaluate=replace(evaluator, criterion=criterion),
+        draw=partial(evaluation_pictures, dataset=val, count=run.eval.num_pictures),
+        identity={
+            "config": OmegaConf.to_yaml(config, resolve=True),
+            "class_names": list(train.class_names),
+            "category_ids": list(train.category_ids),
+        },
+    )
+    return parts, RunLength.from_settings(run.train, len(train))
+
+
+def _train_loader_maker(
+    config: DictConfig, run: RunSettings, dataset: CocoDataset, assigner: Assigner, machine: Machine
+) -> Callable[[int], Iterable[Batch]]:
+    augment = Augment(
+        instantiate(config.augment.transforms, _convert_="all"),
+        short_side=run.image.short_side,
+        long_side=run.image.long_side,
+        seed=run.train.seed,
+    )
+
+    def make_loader(start: int) -> Iterable[Batch]:
+        sampler = KeyedBatchSampler(
+            len(dataset),
+            batch_size=run.train.batch_size,
+            accumulate=run.train.accumulate,
+            rank=distributed.rank(),
+            world_size=distributed.world_size(),
+            seed=run.train.seed,
+            start=start,
+        )
+        return build_train_loader(
+            dataset,
+            augment,
+            Collate(assigner),
+            sampler,
+            workers=run.train.workers,
+            pin_memory=machine.device.type == "cuda",
+        )
+
+    return make_loader

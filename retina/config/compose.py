@@ -1,0 +1,99 @@
+"""Composing a configuration from ``configs/`` without running anything, and reading overrides one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from retina.errors import ConfigError
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+HYDRA_VERSION_BASE = "1.3"
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A configuration, and which option of each group it was made of."""
+
+    config: DictConfig
+    choices: dict[str, str | None]
+
+
+def compose_config(
+    primary: str, overrides: Sequence[str] = (), *, folders: Sequence[Path] = (CONFIGS,)
+) -> Composed:
+    """Compose ``primary`` (train, evaluate, predict) with overrides as on the command line.
+
+    Args:
+        folders: the folder of the primary file first, then those added by ``--config-dir``.
+
+    Raises:
+        ConfigError: the files or the overrides do not fit together.
+    """
+    added = [f"hydra.searchpath=[{','.join(f'file://{path}' for path in folders[1:])}]"] if folders[1:] else []
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(folders[0]), version_base=HYDRA_VERSION_BASE):
+            config = compose(primary, [*overrides, *added], return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(
+            f"the configuration cannot be composed: {first_line(error)}",
+            fix=f"python {primary}.py --help lists the groups and their options",
+        ) from error
+    choices = {
+        group: option
+        for group, option in config.hydra.runtime.choices.items()
+        if not group.startswith("hydra/")
+    }
+    with open_dict(config):
+        del config["hydra"]
+    return Composed(config, choices)
+
+
+def group_options(folders: Iterable[Path] = (CONFIGS,)) -> dict[str, list[str]]:
+    """Return the options of every group: ``{"loss/box": ["ciou", "diou", ...], ...}``."""
+    options: dict[str, set[str]] = {}
+    for folder in folders:
+        for file in folder.rglob("*.yaml"):
+            group = file.parent.relative_to(folder).as_posix()
+            if group != ".":
+                options.setdefault(group, set()).add(file.stem)
+    return {group: sorted(names) for group, names in sorted(options.items())}
+
+
+def parse_override(text: str) -> Override:
+    """Read one ``key=value``.
+
+    Raises:
+        ConfigError: it is not of that form.
+    """
+    try:
+        return OverridesParser.create().parse_override(text)
+    except HydraException as error:
+        raise ConfigError(f"{text!r} cannot be read: {first_line(error)}") from error
+
+
+def apply_value(config: DictConfig, override: Override) -> None:
+    """Set, add or delete one value of ``config`` in place, as Hydra does."""
+    key = override.get_key_element().lstrip("+~")
+    if override.is_delete():
+        parent, _, name = key.rpartition(".")
+        with open_dict(config):
+            del (OmegaConf.select(config, parent) if parent else config)[name]
+        return
+    OmegaConf.update(config, key, override.value(), merge=True, force_add=True)
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

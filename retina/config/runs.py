@@ -1,0 +1,277 @@
+"""What the commands do: a training run, an evaluation, a predictor. Every piece is built by ``retina.config.build``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from retina.config.build import (
+    Machine,
+    build_assigner,
+    build_evaluator,
+    build_model,
+    build_parts,
+    open_split,
+    run_settings,
+)
+from retina.config.saved import model_config_from
+from retina.data.augment import Augment
+from retina.data.coco import CocoDataset
+from retina.errors import ConfigError, first_five
+from retina.evaluation.predict_images import Predictor
+from retina.evaluation.results import evaluate_detections_file, write_evaluation
+from retina.evaluation.table import format_metrics
+from retina.models.backbones import resolve_norm
+from retina.settings import ImageSettings, RunSettings
+from retina.training import distributed
+from retina.training.checkpoint import load_checkpoint, resolve_checkpoint
+from retina.training.precision import resolve_device_type
+from retina.training.progress import RunLength
+from retina.training.run_directory import create_run_directory, update_manifest, write_manifest
+from retina.training.run_log import RunLog
+from retina.training.schedules import describe_scaling
+from retina.training.trainer import Parts, Trainer
+
+
+def train(config: DictConfig) -> None:
+    """Train the run that ``config`` describes to its end, or go on with the one that ``config.resume`` names."""
+    device = distributed.setup(resolve_device_type(config.train.device))
+    try:
+        _train(config, device)
+    finally:
+        distributed.teardown()
+
+
+def _train(config: DictConfig, device: torch.device) -> None:
+    machine = Machine.resolve(device, config.train.precision)
+    resumed = load_checkpoint(resolve_checkpoint(config.resume, prefer="last")) if config.resume else None
+    config = _resolve(config, machine, resumed)
+    run = run_settings(config)
+    _check_batch_size(run)
+    folder = instantiate(config.dataset, _convert_="all")
+    datasets = {"train": open_split(folder, "train"), "val": open_split(folder, run.eval.split)}
+    _check_same_classes(datasets["train"], datasets["val"])
+    run_dir = Path(config.resume) if config.resume else create_run_directory(config.run_dir, name=config.dataset.name)
+    config.run_dir = str(run_dir)
+    parts, length = build_parts(config, run, machine, datasets)
+    if distributed.is_main():
+        _write_start(run_dir, config, run, machine, datasets)
+    resume_step = resumed["progress"]["step"] if resumed else None
+    with RunLog(run_dir, num_steps=length.num_steps, is_main=distributed.is_main(), resume_step=resume_step) as log:
+        trainer = Trainer(parts, run, length, run_dir=run_dir, run_log=log, precision=machine.precision)
+        if resumed:
+            trainer.load_state_dict(resumed)
+        _say_start(log, config, run, machine, datasets, parts, length)
+        log.configuration(OmegaConf.to_yaml(config))
+        try:
+            trainer.fit()
+        finally:
+            if distributed.is_main():
+                update_manifest(run_dir, seconds=trainer.phases.seconds())
+        _say_end(log, trainer, run_dir)
+
+
+def evaluate(config: DictConfig) -> None:
+    """Evaluate the checkpoint ``config.ckpt``, or score the results file ``config.detections``."""
+    if config.detections is not None:
+        _evaluate_file(config)
+        return
+    if config.ckpt is None:
+        raise ConfigError(
+            "nothing to evaluate", fix="ckpt=<run directory or checkpoint>, or detections=<file> annotations=<file>"
+        )
+    device = distributed.setup(resolve_device_type(config.device))
+    try:
+        _evaluate_checkpoint(config, Machine.resolve(device, config.precision))
+    finally:
+        distributed.teardown()
+
+
+def load_predictor(config: DictConfig) -> Predictor:
+    """Build the detector of the checkpoint ``config.ckpt`` for single images."""
+    machine = Machine.resolve(torch.device(resolve_device_type(config.device)), config.precision)
+    state = load_checkpoint(resolve_checkpoint(config.ckpt))
+    saved = model_config_from(state["config"])
+    assigner = build_assigner(saved["anchors"])
+    return Predictor(
+        model=_load_model(saved, state, assigner.anchors.num_per_cell, machine),
+        augment=Augment([], **saved["image"], seed=0),
+        anchors=assigner.anchors,
+        postprocess=instantiate(saved["postprocess"], _convert_="all"),
+        class_names=state["class_names"],
+        category_ids=state["category_ids"],
+        device=machine.device,
+        autocast=machine.autocast,
+    )
+
+
+def _resolve(config: DictConfig, machine: Machine, resumed: Mapping[str, Any] | None) -> DictConfig:
+    """Return the configuration with what was ``auto`` decided, as it is saved and shown."""
+    config = OmegaConf.create(OmegaConf.to_container(config, resolve=True))  # type: ignore[assignment]
+    config.train.precision = machine.precision
+    config.model.norm = resolve_norm(config.model.norm, config.model.weights)
+    if resumed:
+        config.model.weights = None  # they are in the checkpoint
+    return config
+
+
+def _check_batch_size(run: RunSettings) -> None:
+    parts = distributed.world_size() * run.train.accumulate
+    if run.train.batch_size % parts:
+        raise ConfigError(
+            f"train.batch_size={run.train.batch_size} cannot be divided by {distributed.world_size()} ranks x "
+            f"train.accumulate={run.train.accumulate}",
+            why="train.batch_size is the number of images of one optimizer step, over all ranks and micro-batches.",
+            fix=f"train.batch_size={max(1, round(run.train.batch_size / parts)) * parts}",
+        )
+
+
+def _check_same_classes(train: CocoDataset, val: CocoDataset) -> None:
+    if (train.class_names, train.category_ids) != (val.class_names, val.category_ids):
+        different = sorted(set(zip(train.category_ids, train.class_names, strict=True))
+                           ^ set(zip(val.category_ids, val.class_names, strict=True)))  # fmt: skip
+        raise ConfigError(
+            f"{train.annotations_file} and {val.annotations_file} have different categories: {first_five(different)}",
+            why="a label would mean one class in training and another in evaluation.",
+            fix="give both files the same list of categories, also of those without a box",
+        )
+
+
+def _write_start(
+    run_dir: Path, config: DictConfig, run: RunSettings, machine: Machine, datasets: Mapping[str, CocoDataset]
+) -> None:
+    (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(config), encoding="utf-8")
+    files = {
+        split: {"annotations": str(dataset.annotations_file), "sha256": dataset.fingerprint, "images": len(dataset)}
+        for split, dataset in datasets.items()
+    }
+    write_manifest(run_dir, seed=run.train.seed, precision=machine.precision, data=files)
+
+
+def _say_start(
+    log: RunLog,
+    config: DictConfig,
+    run: RunSettings,
+    machine: Machine,
+    datasets: Mapping[str, CocoDataset],
+    parts: Parts,
+    length: RunLength,
+) -> None:
+    """Tell what is about to happen, in the words of the settings."""
+    log.say(f"run       {log.run_dir}")
+    for name, dataset in datasets.items():
+        split = "" if dataset.split == name else f" ({dataset.split})"
+        log.say(
+            f"{name:<10}{len(dataset)} images, {dataset.num_objects} objects of {dataset.num_classes} classes, "
+            f"{int(dataset.crowd.sum())} crowds{split}: {dataset.annotations_file}"
+        )
+        for note in dataset.notes:
+            log.say(f"          note: {note}")
+    millions = sum(parameter.numel() for parameter in parts.model.parameters()) / 1e6
+    log.say(
+        f"model     {millions:.1f} M parameters, norm {config.model.norm}, weights {config.model.weights}, "
+        f"{machine.precision} on {machine.device}, {distributed.world_size()} process(es)"
+    )
+    log.say(
+        f"length    {length.num_steps} steps of {length.batch_size} images = {length.num_epochs:.4g} epochs; "
+        + describe_scaling(
+            config.optimizer.lr, config.optimizer.get("lr_batch_size"), length.batch_size, length.num_images
+        )
+    )
+    for note in parts.schedule.notes(run_images=length.num_images, images_per_epoch=length.images_per_epoch):
+        log.say(f"          note: {note}")
+    if not parts.criterion.additive:
+        log.say("          note: this loss normalises itself; its value depends on how a batch is split")
+
+
+def _say_end(log: RunLog, trainer: Trainer, run_dir: Path) -> None:
+    progress = trainer.progress
+    log.say("")
+    log.say(f"best of the run, at step {progress.best_step}:")
+    log.say(format_metrics(trainer.best_metrics or trainer.metrics))
+    seconds = sum(trainer.phases.seconds().values())
+    log.say(f"\n{progress.step} steps in {seconds / 60:.1f} minutes. What to do next:")
+    log.say(f"  python tools/predict.py ckpt={run_dir} source=<image or folder> out=pictures")
+    log.say(f"  python evaluate.py ckpt={run_dir}")
+    log.say(f"  tensorboard --logdir {run_dir.parent}")
+
+
+def _evaluate_file(config: DictConfig) -> None:
+    if config.annotations is None or config.run_dir is None:
+        raise ConfigError(
+            "detections= needs annotations= and run_dir=",
+            why="a results file is scored against an annotation file, and the numbers are written to a folder.",
+            fix="python evaluate.py detections=results.json annotations=instances.json run_dir=out",
+        )
+    metrics = evaluate_detections_file(config.detections, config.annotations)
+    write_evaluation(config.run_dir, metrics=metrics)
+    print(format_metrics(metrics))
+    print(f"\nwritten to {Path(config.run_dir) / 'metrics.json'}")
+
+
+def _evaluate_checkpoint(config: DictConfig, machine: Machine) -> None:
+    path = resolve_checkpoint(config.ckpt)
+    state = load_checkpoint(path)
+    saved = model_config_from(state["config"])
+    chosen = OmegaConf.to_container(config.dataset, resolve=True)
+    assert isinstance(chosen, dict)
+    given = {name: value for name, value in chosen.items() if value is not None}
+    folder = instantiate(given if "_target_" in given else {**saved["dataset"], **given}, _convert_="all")
+    split = config.split or "val"
+    dataset = open_split(folder, split)
+    assigner = build_assigner(saved["anchors"])
+    evaluator = build_evaluator(
+        dataset,
+        image=ImageSettings(**saved["image"]),
+        assigner=assigner,
+        postprocess=instantiate(saved["postprocess"], _convert_="all"),
+        machine=machine,
+        batch_size=config.batch_size,
+        workers=config.workers,
+    )
+    category_ids = _category_ids(state["class_names"], dataset)
+    model = _load_model(saved, state, assigner.anchors.num_per_cell, machine)
+    evaluation = replace(evaluator, category_ids=category_ids)(model)
+    if not distributed.is_main():
+        return
+    owner = path.parent.parent if path.parent.name == "checkpoints" else path.parent
+    name = split if folder.name == saved["dataset"]["name"] else f"{folder.name}-{split}"
+    out = Path(config.run_dir or owner) / "eval" / name
+    write_evaluation(out, metrics=evaluation.metrics, results=evaluation.results)
+    print(f"{path} on {len(dataset)} images of {folder.name} {split}\n")
+    print(format_metrics(evaluation.metrics))
+    print(f"\nwritten to {out}")
+
+
+def _category_ids(class_names: list[str], dataset: CocoDataset) -> list[int]:
+    """Return the data set's category id of each of the detector's classes, found by name."""
+    ids = dict(zip(dataset.class_names, dataset.category_ids, strict=True))
+    unknown = [name for name in class_names if name not in ids]
+    if unknown:
+        raise ConfigError(
+            f"the checkpoint detects classes that {dataset.annotations_file} does not have: {first_five(unknown)}",
+            why=f"the file has {first_five(dataset.class_names)}.",
+            fix="evaluate on a data set with the same class names",
+        )
+    return [ids[name] for name in class_names]
+
+
+def _load_model(
+    saved: Mapping[str, Any], state: Mapping[str, Any], num_anchors: int, machine: Machine
+) -> torch.nn.Module:
+    """Build the network of a checkpoint with its averaged weights, else its newest."""
+    model = build_model(
+        {**saved["model"], "weights": None},
+        num_classes=len(state["class_names"]),
+        num_anchors=num_anchors,
+        machine=machine,
+    )
+    model.load_state_dict(state["ema"]["model"] if state["ema"] is not None else state["model"])
+    return model.eval()
+

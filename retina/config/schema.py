@@ -1,0 +1,134 @@
+"""What signatures do not tell: which section feeds what, what the builder fills in, and the ranges of settings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from retina.settings import EvaluateSettings, PredictSettings, RunSettings, length_in_images
+
+# The scalars of each command, by the name of its file in configs/.
+SETTINGS_OF: dict[str, type] = {"train": RunSettings, "evaluate": EvaluateSettings, "predict": PredictSettings}
+
+# The sections that a training run cannot do without.
+TRAIN_SECTIONS = ("dataset", "model", "anchors", "loss", "optimizer", "schedule", "augment", "postprocess")
+
+# Parameters that are not settings: the builder computes them (retina/config/build.py).
+FILLED_IN: dict[str, frozenset[str]] = {
+    "model": frozenset({"num_classes", "num_anchors"}),
+    "model.backbone": frozenset({"norm"}),
+    "anchors": frozenset({"anchors"}),
+    "augment": frozenset({"short_side", "long_side", "seed"}),
+    "optimizer": frozenset({"model"}),
+}
+
+# Settings that the builder uses itself instead of handing them to the target, with their types.
+BUILDER_TAKES: dict[str, dict[str, str]] = {"optimizer": {"lr_batch_size": "int | None"}}
+
+# Settings of one section that go to two targets, so that users see them side by side.
+ALSO_FEEDS = {"retina.detection.assign.Assigner": "retina.detection.anchors.AnchorGenerator"}
+
+# Mappings without a `_target_` of their own, and what takes them.
+TAKEN_BY = {"model.backbone": "retina.models.backbones.ResNet"}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Which values of a setting make sense; a list is judged item by item, null always passes."""
+
+    text: str
+    accepts: Callable[[Any], bool]
+
+
+def _least(bound: float) -> Rule:
+    return Rule(f"at least {bound}", lambda value: value >= bound)
+
+
+def _between(low: float, high: float) -> Rule:
+    return Rule(f"between {low} and {high}", lambda value: low <= value <= high)
+
+
+def _below(low: float, high: float) -> Rule:
+    return Rule(f"at least {low} and below {high}", lambda value: low <= value < high)
+
+
+def _one_of(*allowed: Any) -> Rule:
+    return Rule(f"one of {', '.join(map(str, allowed))}", lambda value: value in allowed)
+
+
+def _is_length(value: Any) -> bool:
+    try:
+        return math.isfinite(length_in_images(value, run_images=1, images_per_epoch=1, setting=""))
+    except ValueError:
+        return False
+
+
+_ABOVE_0 = Rule("greater than 0", lambda value: value > 0)
+_AT_LEAST_0 = _least(0)
+_AT_LEAST_1 = _least(1)
+_SHARE = _between(0, 1)
+_LENGTH = Rule("images (16000), '2epoch' or a fraction of the run (0.75)", _is_length)
+
+RULES: dict[str, Rule] = {
+    "dataset.num_train_images": _AT_LEAST_1,
+    "dataset.num_val_images": _AT_LEAST_1,
+    "dataset.image_size": _least(128),
+    "dataset.seed": _AT_LEAST_0,
+    "dataset.exif": _one_of("ignore", "apply"),
+    "model.backbone.depth": _one_of(18, 34, 50, 101, 152),
+    "model.backbone.groups": _AT_LEAST_1,
+    "model.backbone.width_per_group": _AT_LEAST_1,
+    "model.backbone.frozen_stages": _between(0, 5),
+    "model.norm": _one_of("auto", "frozen_bn", "bn", "sync_bn", "gn"),
+    "model.fpn_channels": _AT_LEAST_1,
+    "model.p6_from": _one_of("c5", "p5"),
+    "model.tower_channels": _AT_LEAST_1,
+    "model.tower_depth": _AT_LEAST_0,
+    "model.prior": Rule("between 0 and 1, both excluded", lambda value: 0 < value < 1),
+    "model.pixel_std": _ABOVE_0,
+    "anchors.strides": _AT_LEAST_1,
+    "anchors.base_scale": _ABOVE_0,
+    "anchors.scales": _ABOVE_0,
+    "anchors.aspect_ratios": _ABOVE_0,
+    "anchors.offset": _SHARE,
+    "anchors.positive_iou": _SHARE,
+    "anchors.negative_iou": _SHARE,
+    "anchors.crowd_ignore": _SHARE,
+    "loss.classification.alpha": _SHARE,
+    "loss.classification.gamma": _AT_LEAST_0,
+    "loss.box.weight": _AT_LEAST_0,
+    "loss.box.beta": _AT_LEAST_0,
+    "loss.box.gamma": _AT_LEAST_0,
+    "optimizer.lr": _ABOVE_0,
+    "optimizer.lr_batch_size": _AT_LEAST_1,
+    "optimizer.momentum": _below(0, 1),
+    "optimizer.weight_decay": _AT_LEAST_0,
+    "optimizer.betas": _below(0, 1),
+    "schedule.drops": _LENGTH,
+    "schedule.gamma": _SHARE,
+    "schedule.warmup": _LENGTH,
+    "schedule.warmup_factor": _SHARE,
+    "schedule.final_factor": _SHARE,
+    "postprocess.score_threshold": _SHARE,
+    "postprocess.candidates_per_level": _AT_LEAST_1,
+    "postprocess.nms_iou": _SHARE,
+    "postprocess.max_detections": _AT_LEAST_1,
+}
+
+
+def rule_broken(path: str, value: Any) -> str | None:
+    """Return the sentence that says how ``value`` breaks the rule of the setting at ``path``, or None."""
+    rule = RULES.get(path)
+    if rule is None or value is None:
+        return None
+    items = value if isinstance(value, list) else [value]
+    for item in items:
+        try:
+            accepted = rule.accepts(item)
+        except TypeError:  # its type is wrong, which is told from the signature
+            return None
+        if not accepted:
+            return f"{path} must be {rule.text}, got {item!r}" + (" in it" if items is value else "")
+    return None

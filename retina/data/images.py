@@ -1,0 +1,88 @@
+"""Reading image files: only from inside their folder, decoded as stored, as RGB."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from retina.errors import DataError
+
+# 1: the pixels as stored; 0: turned as the EXIF orientation says, as image viewers show them.
+EXIF_POLICIES = {"ignore": cv2.IMREAD_IGNORE_ORIENTATION, "apply": 0}
+
+
+def leaves_folder(file_name: str) -> bool:
+    """Tell whether the text of ``file_name`` points outside of its folder (absolute, ``..``, NUL, not text)."""
+    if not file_name or "\0" in file_name or file_name[0] in "/\\" or re.match(r"[A-Za-z]:[/\\]", file_name):
+        return True
+    try:
+        os.fsencode(file_name)
+    except UnicodeEncodeError:
+        return True
+    return ".." in file_name and ".." in re.split(r"[/\\]", file_name)
+
+
+def image_path(folder: str, file_name: str, place: str) -> str:
+    """Return the path of an image that may be opened.
+
+    Args:
+        folder: the folder of the images, already resolved (``os.path.realpath``).
+        file_name: as in the annotation file, relative to ``folder``.
+        place: how an error names the image: ``image 17 'a.jpg'``.
+
+    Raises:
+        DataError: the file is missing, no regular file, or stands outside of ``folder`` (also through a link).
+    """
+    path = os.path.join(folder, file_name)
+    try:
+        # Looked at before it is opened: opening a pipe would wait for ever, opening a device can have effects.
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise DataError(
+            f"{place} cannot be read ({reason}): {path}",
+            why="the annotation file lists it",
+            fix=f"put the file into {folder}, or name the right folder of images",
+        ) from None
+    if leaves_folder(file_name) or not Path(os.path.realpath(path)).is_relative_to(folder):
+        raise DataError(
+            f"{place} stands outside of the folder of images: {path}",
+            why=f"only files inside {folder} are opened, whatever an annotation file says",
+            fix="copy the image into the folder, or give the folder that holds it as the folder of images",
+        )
+    if not stat.S_ISREG(mode):
+        raise DataError(f"{place} is not a regular file: {path}", fix="put an image file there")
+    return path
+
+
+def read_image(path: str, place: str, *, exif: str = "ignore") -> np.ndarray:
+    """Return ``(H, W, 3)`` uint8 RGB pixels; grey images get three equal channels, transparency is dropped.
+
+    Args:
+        path: as returned by :func:`image_path`.
+        place: how an error names the image.
+        exif: ``ignore`` (the pixels as stored) or ``apply`` (turned as the camera noted).
+
+    Raises:
+        DataError: the file cannot be read or decoded.
+    """
+    try:
+        # imdecode of the bytes, not imread: imread cannot open every unicode name on every system.
+        encoded = np.fromfile(path, dtype=np.uint8)
+        image = cv2.imdecode(encoded, cv2.IMREAD_COLOR | EXIF_POLICIES[exif]) if encoded.size else None
+    except OSError as error:
+        raise DataError(f"{place} cannot be read ({error.strerror}): {path}") from None
+    except cv2.error as error:
+        raise DataError(f"{place} cannot be decoded ({error.err}): {path}", fix="replace the file") from None
+    if image is None:
+        raise DataError(
+            f"{place} cannot be decoded: {path}",
+            why="the file is damaged, empty or not in a format that OpenCV reads",
+            fix="replace the file, or take the image out of the annotation file",
+        )
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)

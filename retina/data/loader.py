@@ -1,0 +1,128 @@
+"""Loader processes: read, augment, pad and assign, ahead of the trainer."""
+
+from __future__ import annotations
+
+import signal
+import traceback
+from collections.abc import Callable, Iterator
+from multiprocessing.reduction import ForkingPickler
+from typing import Any
+
+import cv2
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from retina.data.augment import Augment
+from retina.data.coco import CocoDataset
+from retina.data.samplers import SampleKey
+from retina.errors import RetinaError
+from retina.structures import Batch, BoxTargets, Sample
+
+PREFETCH_FACTOR = 4  # batches that each process makes ahead: hides an image that takes long, costs their memory
+
+
+class AugmentedImages(Dataset[Sample]):
+    """The images of a data set after augmentation, by key."""
+
+    def __init__(self, dataset: CocoDataset, augment: Augment) -> None:
+        self.dataset, self.augment = dataset, augment
+
+    def __getitem__(self, key: SampleKey) -> Sample:
+        return self.augment(self.dataset.sample(key.index), epoch=key.epoch, index=key.index)
+
+
+class BatchLoader(DataLoader):
+    """A DataLoader of whole batches that raises a loader process's error as it was raised there.
+
+    torch builds the error anew from one text, which would lose its parts; so it travels as a value.
+    """
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        """Start the processes and return an iterator over the batches.
+
+        Raises:
+            RetinaError: as raised in the loader process, whose traceback is among the error's notes.
+        """
+        return _raise_errors(super().__iter__())
+
+
+def build_train_loader(
+    dataset: CocoDataset,
+    augment: Augment,
+    collate: Callable[[list[Sample]], Batch],
+    sampler: Sampler[list[SampleKey]],
+    *,
+    workers: int,
+    pin_memory: bool,
+) -> BatchLoader:
+    """Return an iterable over the batches of ``sampler``.
+
+    Args:
+        dataset: the images.
+        augment: what is done to them.
+        collate: makes a batch of samples, in the loader's processes.
+        sampler: yields the keys of one batch at a time.
+        workers: processes; 0 loads in the calling process.
+        pin_memory: put batches into page-locked memory, for copies to a GPU.
+    """
+    return BatchLoader(
+        _Batches(AugmentedImages(dataset, augment), collate),
+        batch_sampler=sampler,
+        collate_fn=_unchanged,
+        num_workers=workers,
+        pin_memory=pin_memory,
+        worker_init_fn=_prepare_process,
+        persistent_workers=workers > 0,
+        prefetch_factor=PREFETCH_FACTOR if workers > 0 else None,
+    )
+
+
+# The order and the number of batches are the sampler's alone, so evaluation loads in the same way.
+build_eval_loader = build_train_loader
+
+
+def _raise_errors(batches: Iterator[Batch | RetinaError]) -> Iterator[Batch]:
+    for batch in batches:
+        if isinstance(batch, RetinaError):
+            raise batch
+        yield batch
+
+
+class _Batches(Dataset[Any]):
+    """Batches by their keys; a mistake of the user is returned, not raised (see BatchLoader)."""
+
+    def __init__(self, images: AugmentedImages, collate: Callable[[list[Sample]], Batch]) -> None:
+        self.images, self.collate = images, collate
+
+    def __getitems__(self, keys: list[SampleKey]) -> Batch | RetinaError:
+        try:
+            return self.collate([self.images[key] for key in keys])
+        except RetinaError as error:
+            error.add_note(traceback.format_exc())
+            return error
+
+
+def _unchanged(batch: Any) -> Any:
+    return batch
+
+
+def _prepare_process(_: int) -> None:
+    # One thread each: the processes are the parallelism, and more threads would only fight for the cores.
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+    # Ctrl-C reaches every process of the terminal; the main one saves the run and then ends the loader.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _reduce_box_targets(targets: BoxTargets) -> tuple[Any, ...]:
+    arrays = tuple(tensor.numpy() for tensor in (targets.boxes, targets.labels, targets.crowd_boxes))
+    return _box_targets_from_numpy, arrays
+
+
+def _box_targets_from_numpy(boxes: Any, labels: Any, crowd_boxes: Any) -> BoxTargets:
+    return BoxTargets(torch.from_numpy(boxes), torch.from_numpy(labels), torch.from_numpy(crowd_boxes))
+
+
+# Tensors go between processes by one shared-memory file each: three small ones an image would cost more than the
+# boxes themselves, and run into the limit of open files with many processes.
+ForkingPickler.register(BoxTargets, _reduce_box_targets)

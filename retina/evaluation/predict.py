@@ -1,0 +1,176 @@
+"""One pass over a data set: detections in the original images' frame, and the validation loss beside them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from retina.boxes import clip_boxes, xyxy_to_xywh
+from retina.data.coco import CocoDataset
+from retina.errors import first_five
+from retina.evaluation.coco_metrics import coco_metrics
+from retina.structures import Batch, Detections, Predictions
+
+Size = tuple[int, int]  # (height, width)
+PostProcessing = Callable[[Predictions, Tensor, Tensor], list[Detections]]
+AnchorTiling = Callable[[Sequence[Size], torch.device], Tensor]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one pass over a data set gave."""
+
+    metrics: dict[str, Any]  # METRIC_NAMES, per_class; with a criterion also loss and loss_<name>
+    results: list[dict[str, Any]]  # COCO results format, images in the order of the data set
+    detections: Mapping[int, Detections]  # by image id, in the original frame, float64 boxes
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Evaluate a model on a data set, over one or several ranks.
+
+    Every rank calls it; ``loader`` gives a rank its share, ``gather`` returns every rank's object as a list on every
+    rank. The COCO numbers take minutes on large sets, so only the main rank computes them: the others' ``metrics``
+    and ``results`` are empty, and the caller broadcasts the metrics.
+    """
+
+    loader: Iterable[Batch]
+    dataset: CocoDataset
+    postprocess: PostProcessing
+    anchors: AnchorTiling
+    device: torch.device
+    criterion: nn.Module | None = None
+    autocast: Callable[[], AbstractContextManager] = nullcontext
+    gather: Callable[[Any], list[Any]] = lambda value: [value]
+    is_main: bool = True
+
+    def __call__(self, model: nn.Module) -> Evaluation:
+        """Evaluate ``model`` and leave it in the mode it was in.
+
+        Under several ranks give the module inside DDP: ranks may have different numbers of batches.
+        """
+        modules = [module for module in (model, self.criterion) if module is not None]
+        with evaluation_mode(*modules), torch.inference_mode():
+            share = self._predict(model)
+        everything = self.gather(share)
+        # A sampler that repeats images to make the shares equal would count their detections twice.
+        detections = {image_id: found for part in everything for image_id, found in part.detections.items()}
+        losses = _joined_losses([part.losses for part in everything]) if self.criterion is not None else {}
+        image_ids = [int(image_id) for image_id in self.dataset.image_ids]
+        _check_complete(image_ids, detections)
+        if not self.is_main:
+            return Evaluation({}, [], detections)
+        results = [
+            entry
+            for image_id in image_ids
+            for entry in to_coco_results(detections[image_id], image_id, self.dataset.category_ids)
+        ]
+        return Evaluation({**coco_metrics(self.dataset.ground_truth(), results), **losses}, results, detections)
+
+    def _predict(self, model: nn.Module) -> _Share:
+        share = _Share()
+        # Batches of one canvas share their anchors; 192k of them are 3 MB.
+        anchors_of = lru_cache(maxsize=16)(lambda grid_sizes: self.anchors(grid_sizes, self.device))
+        for batch in self.loader:
+            images = batch.images.to(self.device, non_blocking=True)
+            with self.autocast():
+                predictions = model(images)
+            if self.criterion is not None:
+                targets = batch.targets.to(self.device, non_blocking=True)
+                share.add_losses(self.criterion(predictions, targets), targets.num_positives)
+            anchors = anchors_of(tuple(predictions.grid_sizes))
+            detected = self.postprocess(predictions, anchors, images.sizes)
+            for image_id, found, content_size, original_size in zip(
+                batch.image_ids, detected, batch.images.sizes.tolist(), batch.original_sizes, strict=True
+            ):
+                share.detections[int(image_id)] = to_original_frame(found, content_size, original_size)
+        return share
+
+
+def evaluate_model(model: nn.Module, loader: Iterable[Batch], **settings: Any) -> Evaluation:
+    """Evaluate ``model`` on one rank; ``settings`` are the other fields of :class:`Evaluator`."""
+    return Evaluator(loader=loader, **settings)(model)
+
+
+def to_original_frame(detections: Detections, content_size: Size, original_size: Size) -> Detections:
+    """Return the detections in pixels of the original image, float64 on the host, clipped to the image.
+
+    Args:
+        detections: in pixels of the network's input.
+        content_size: (height, width) that the image has there, without padding.
+        original_size: (height, width) of the stored image. The two axes have their own scale, since the sizes after
+            a resize are rounded.
+    """
+    height, width = original_size
+    scale = torch.tensor([width / content_size[1], height / content_size[0]], dtype=torch.float64)
+    boxes = detections.boxes.cpu().double() * scale.repeat(2)
+    return Detections(clip_boxes(boxes, height, width), detections.scores.cpu(), detections.labels.cpu())
+
+
+def to_coco_results(detections: Detections, image_id: int, category_ids: Sequence[int]) -> list[dict[str, Any]]:
+    """Return entries of the COCO results format: xywh boxes, full precision, label k as ``category_ids[k]``."""
+    return [
+        {"image_id": image_id, "category_id": category_ids[label], "bbox": box, "score": score}
+        for box, score, label in zip(
+            xyxy_to_xywh(detections.boxes).tolist(),
+            detections.scores.tolist(),
+            detections.labels.tolist(),
+            strict=True,
+        )
+    ]
+
+
+@contextlib.contextmanager
+def evaluation_mode(*modules: nn.Module) -> Iterator[None]:
+    """Switch ``modules`` to evaluation, and afterwards every part of them back to the mode it had.
+
+    Part by part, because a frozen part of a model in training may stand in evaluation mode.
+    """
+    modes = [(part, part.training) for module in modules for part in module.modules()]
+    for module in modules:
+        module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+@dataclass
+class _Share:
+    """What one rank saw."""
+
+    detections: dict[int, Detections] = field(default_factory=dict)
+    losses: Counter[str] = field(default_factory=Counter)  # sums, and the number of positive anchors
+
+    def add_losses(self, losses: Mapping[str, Tensor], num_positives: int) -> None:
+        # Post-processing waits for the device in each batch anyhow, so reading the sums costs nothing more.
+        self.losses.update({name: float(value) for name, value in losses.items()})
+        self.losses["positives"] += num_positives
+
+
+def _joined_losses(shares: Sequence[Counter[str]]) -> dict[str, float]:
+    """Return ``loss`` and ``loss_<name>``: sums of all ranks over positive anchors of the whole data set."""
+    totals: Counter[str] = Counter()
+    for share in shares:
+        totals.update(share)  # unlike +, keeps negative values
+    positives = max(totals.pop("positives", 0), 1)
+    named = {f"loss_{name}": value / positives for name, value in totals.items()}
+    return {"loss": sum(named.values()), **named}
+
+
+def _check_complete(image_ids: Sequence[int], detections: Mapping[int, Detections]) -> None:
+    missing = [image_id for image_id in image_ids if image_id not in detections]
+    if missing or len(detections) > len(image_ids):
+        raise ValueError(
+            f"the loader gave {len(detections)} images and the data set has {len(image_ids)}; "
+            f"not predicted: {first_five(missing) or 'none'}"
+        )

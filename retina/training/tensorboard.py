@@ -1,0 +1,75 @@
+"""The TensorBoard files of a run: scalars, a page of charts that belong together, pictures, the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+_FLUSH_S = 10  # how far a browser lags behind; torch's own value is two minutes
+
+# The page "Custom scalars": category, chart, names.
+CHARTS: Mapping[str, Mapping[str, Sequence[str]]] = {
+    "losses, training against validation": {
+        "loss": ("train/loss", "eval/loss"),
+        "classification": ("train/loss_classification", "eval/loss_classification"),
+        "box": ("train/loss_box", "eval/loss_box"),
+    },
+    "average precision": {
+        "by IoU": ("eval/AP", "eval/AP50", "eval/AP75"),
+        "by object size": ("eval/APs", "eval/APm", "eval/APl"),
+        "recall by detections": ("eval/AR1", "eval/AR10", "eval/AR100"),
+        "recall by object size": ("eval/ARs", "eval/ARm", "eval/ARl"),
+    },
+    "optimisation": {
+        "learning rate": ("train/lr",),
+        "gradient norm": ("train/grad_norm",),
+        "images per second": ("train/images_per_second",),
+    },
+}
+
+
+class TensorBoardWriter:
+    """Write event files into ``folder``."""
+
+    def __init__(self, folder: Path, *, purge_step: int | None = None) -> None:
+        """Args: ``purge_step``: a run that is gone on with hides what an earlier process wrote from this step on."""
+        # Imported here: it takes longer than anything else that only the main rank needs.
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(folder), purge_step=purge_step, flush_secs=_FLUSH_S)
+        self._writer.add_custom_scalars(_layout())
+
+    def scalars(self, step: int, values: Mapping[str, float | None]) -> None:
+        """Add the numbers of a step; what is None (COCO's -1) has no point."""
+        for name, value in values.items():
+            if value is not None:
+                self._writer.add_scalar(name, value, step)
+
+    def pictures(self, tag: str, images: Sequence[np.ndarray], step: int) -> None:
+        """Add ``(H, W, 3)`` uint8 RGB images of any sizes as ``<tag>/1``, ``<tag>/2``, ..."""
+        for number, image in enumerate(images, start=1):
+            self._writer.add_image(f"{tag}/{number}", image, step, dataformats="HWC")
+        self._writer.flush()
+
+    def text(self, tag: str, text: str, step: int, *, language: str = "yaml") -> None:
+        """Add ``text`` as it is, in a fenced block: TensorBoard would read it as markdown."""
+        self._writer.add_text(tag, f"```{language}\n{text.rstrip()}\n```", step)
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Bring everything to the disk."""
+        self._writer.close()
+
+
+def _layout() -> dict[str, dict[str, list[object]]]:
+    """Return ``CHARTS`` as SummaryWriter wants it.
+
+    Names are regular expressions there, matched from the start: without the end marked, ``eval/AP`` would draw
+    ``eval/AP50`` as well.
+    """
+    return {
+        category: {chart: ["Multiline", [f"{name}$" for name in names]] for chart, names in charts.items()}
+        for category, charts in CHARTS.items()
+    }

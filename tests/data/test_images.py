@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from retina.data.images import image_path, leaves_folder, read_image
+from retina.errors import DataError
+
+
+@pytest.mark.parametrize(
+    "name", ["/etc/passwd", "../a.jpg", "deep/../../a.jpg", "..\\a.jpg", "C:\\a.jpg", "", "a\0b", "\ud800"]
+)
+def test_names_that_point_outside_are_recognised(name):
+    assert leaves_folder(name)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "deep/er/a.jpg", "a..b.jpg", "..jpg", "猫.png", "12:30.jpg"])
+def test_plain_names_stay_inside(name):
+    assert not leaves_folder(name)
+
+
+def test_a_link_that_leads_outside_is_refused(tmp_path):
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "secret.png").write_bytes(b"x")
+    (tmp_path / "inside" / "link.png").symlink_to(tmp_path / "secret.png")
+    with pytest.raises(DataError, match=r"image 17 'link.png' stands outside of the folder of images"):
+        image_path(str(tmp_path / "inside"), "link.png", "image 17 'link.png'")
+
+
+def test_a_link_to_a_folder_outside_is_refused(tmp_path):
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "a.png").write_bytes(b"x")
+    (tmp_path / "inside" / "sub").symlink_to(tmp_path / "other")
+    with pytest.raises(DataError, match="outside"):
+        image_path(str(tmp_path / "inside"), "sub/a.png", "image 1")
+
+
+def test_a_link_inside_the_folder_is_fine(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"x")
+    (tmp_path / "b.png").symlink_to("a.png")
+    assert image_path(str(tmp_path), "b.png", "image 1") == str(tmp_path / "b.png")
+
+
+def test_a_pipe_is_refused_before_it_is_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")  # opening it for reading would wait for ever
+    with pytest.raises(DataError, match="not a regular file"):
+        image_path(str(tmp_path), "pipe.png", "image 1")
+
+
+def test_a_missing_file_is_told_with_its_image(tmp_path):
+    with pytest.raises(DataError, match=r"image 5 'no.png' cannot be read \(No such file or directory\): .*no.png"):
+        image_path(str(tmp_path), "no.png", "image 5 'no.png'")
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n broken"])
+def test_what_cannot_be_decoded_is_told_with_its_image(tmp_path, content):
+    path = tmp_path / "bad.png"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"image 5 cannot be decoded: .*bad.png"):
+        read_image(str(path), "image 5")
+
+
+def test_colours_come_in_the_order_red_green_blue(tmp_path):
+    path = str(tmp_path / "red.png")
+    cv2.imwrite(path, np.full((4, 5, 3), (1, 2, 250), dtype=np.uint8))  # OpenCV writes blue, green, red
+    assert read_image(path, "image 1")[0, 0].tolist() == [250, 2, 1]
+
+
+@pytest.mark.parametrize(("shape", "shown"), [((4, 5), "grey"), ((4, 5, 4), "with transparency")])
+def test_every_image_has_three_channels(tmp_path, shape, shown):
+    path = str(tmp_path / "a.png")
+    cv2.imwrite(path, np.full(shape, 77, dtype=np.uint8))
+    image = read_image(path, "image 1")
+    assert image.shape == (4, 5, 3), shown
+    assert (image == 77).all()
+
+
+def test_sixteen_bit_images_become_eight_bit(tmp_path):
+    path = str(tmp_path / "deep.png")
+    cv2.imwrite(path, np.full((4, 5), 0x4D00, dtype=np.uint16))
+    image = read_image(path, "image 1")
+    assert image.dtype == np.uint8
+    assert (image == 0x4D).all()
+
+
+def test_exif_orientation_is_ignored_unless_asked_for(tmp_path):
+    path = tmp_path / "turned.jpg"
+    write_turned_jpeg(path, height=20, width=30)
+    assert read_image(str(path), "image 1").shape == (20, 30, 3)
+    assert read_image(str(path), "image 1", exif="apply").shape == (30, 20, 3)
+
+
+def write_turned_jpeg(path: Path, *, height: int, width: int) -> None:
+    """Write a JPEG whose EXIF block says: turn by 90 degrees to show."""
+    _, encoded = cv2.imencode(".jpg", np.zeros((height, width, 3), dtype=np.uint8))
+    # One directory with one entry: tag 0x0112 (orientation), type short, count 1, value 6.
+    tiff = b"II*\0" + struct.pack("<IHHHIHHI", 8, 1, 0x0112, 3, 1, 6, 0, 0)
+    block = b"Exif\0\0" + tiff
+    jpeg = encoded.tobytes()
+    path.write_bytes(jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + jpeg[2:])

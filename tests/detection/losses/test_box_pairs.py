@@ -1,0 +1,65 @@
+"""Measures of box pairs, by hand, and the quotient that never divides by nothing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from retina.detection.losses.box_pairs import NEGLIGIBLE, BoxPairs, divide_or_zero, positive_part
+
+# Overlap 2 x 2; one box 4 x 2, the other 3 x 5; centres (2, 1) and (3.5, 2.5); together 5 x 5.
+HALFWAY = BoxPairs(torch.tensor([[0.0, 0.0, 4.0, 2.0]]), torch.tensor([[2.0, 0.0, 5.0, 5.0]]))
+
+
+@pytest.mark.parametrize(
+    ("measure", "expected"),
+    [
+        ("predicted_sizes", [[4.0, 2.0]]),
+        ("target_sizes", [[3.0, 5.0]]),
+        ("intersection", [4.0]),
+        ("union", [8.0 + 15.0 - 4.0]),
+        ("iou", [4.0 / 19.0]),
+        ("enclosing_sizes", [[5.0, 5.0]]),
+        ("enclosing_area", [25.0]),
+        ("enclosing_diagonal_squared", [50.0]),
+        ("center_distance_squared", [1.5**2 + 1.5**2]),
+    ],
+)
+def test_measures_of_two_overlapping_boxes_are_those_computed_by_hand(measure, expected):
+    torch.testing.assert_close(getattr(HALFWAY, measure), torch.tensor(expected))
+
+
+def test_boxes_apart_or_touching_have_no_intersection():
+    predicted = torch.tensor([[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0]])
+    # The first lies apart along both axes: the product of two negative sides would be positive.
+    target = torch.tensor([[3.0, 3.0, 4.0, 4.0], [1.0, 0.0, 2.0, 1.0], [0.0, 5.0, 1.0, 6.0]])
+    assert BoxPairs(predicted, target).intersection.tolist() == [0.0, 0.0, 0.0]
+
+
+def test_a_box_inside_out_along_both_axes_has_no_area():
+    pairs = BoxPairs(torch.tensor([[4.0, 4.0, 1.0, 1.0]]), torch.tensor([[0.0, 0.0, 2.0, 2.0]]))
+    assert pairs.union.item() == 4.0
+    assert pairs.iou.item() == 0.0
+
+
+def test_each_measure_is_computed_once():
+    pairs = BoxPairs(torch.rand(3, 4), torch.rand(3, 4))
+    assert pairs.iou is pairs.iou
+
+
+def test_dividing_by_nothing_gives_zero_without_a_gradient():
+    numerator = torch.tensor([6.0, 0.0, 5.0, 5.0, 5.0], requires_grad=True)
+    denominator = torch.tensor([2.0, 0.0, 0.0, NEGLIGIBLE / 2, -3.0], requires_grad=True)
+    quotient = divide_or_zero(numerator, denominator)
+    quotient.sum().backward()
+    assert quotient.tolist() == [3.0, 0.0, 0.0, 0.0, 0.0]
+    assert numerator.grad.tolist() == [0.5, 0.0, 0.0, 0.0, 0.0]
+    assert denominator.grad.tolist() == [-1.5, 0.0, 0.0, 0.0, 0.0]
+
+
+def test_a_length_of_zero_still_learns_to_grow():
+    lengths = torch.tensor([-2.0, 0.0, 3.0], requires_grad=True)
+    part = positive_part(lengths)
+    part.sum().backward()
+    assert part.tolist() == [0.0, 0.0, 3.0]
+    assert lengths.grad.tolist() == [0.0, 1.0, 1.0]

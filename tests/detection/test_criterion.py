@@ -1,0 +1,203 @@
+"""The criterion: which anchors reach which loss, in which space, in which precision."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from retina.boxes import decode_boxes, encode_boxes
+from retina.detection.criterion import Criterion
+from retina.detection.losses.box import BoxLoss, CIoULoss, EIoULoss, FocalEIoULoss, GIoULoss, L1Loss, SmoothL1Loss
+from retina.detection.losses.classification import FocalLoss
+from retina.structures import AnchorTargets, Predictions
+
+IMAGES, ANCHORS, CLASSES = 2, 6, 3
+BOX_LOSSES = [L1Loss, SmoothL1Loss, GIoULoss, CIoULoss, EIoULoss, FocalEIoULoss]
+
+
+def targets_of(positive: list[int]) -> AnchorTargets:
+    count = len(positive)
+    anchors = torch.tensor([[10.0, 10.0, 42.0, 42.0]]).repeat(count, 1) + torch.arange(count)[:, None]
+    boxes = torch.tensor([[14.0, 8.0, 40.0, 50.0]]).repeat(count, 1) + torch.arange(count)[:, None]
+    return AnchorTargets(
+        torch.tensor(positive, dtype=torch.int64),
+        torch.arange(count) % CLASSES,
+        boxes,
+        anchors,
+        torch.tensor([4], dtype=torch.int64),
+    )
+
+
+def random_predictions(seed: int = 0) -> Predictions:
+    generator = torch.Generator().manual_seed(seed)
+    return Predictions(
+        torch.randn(IMAGES, ANCHORS, CLASSES, generator=generator),
+        torch.randn(IMAGES, ANCHORS, 4, generator=generator) * 0.2,
+        [(2, 3)],
+    )
+
+
+class Recording(BoxLoss):
+    """Keeps what it was given."""
+
+    def __init__(self, space: str) -> None:
+        super().__init__()
+        self.space = space
+
+    def per_box(self, predicted: Tensor, target: Tensor) -> Tensor:
+        self.seen = (predicted, target)
+        self.autocast = torch.is_autocast_enabled(predicted.device.type)
+        return predicted.sum(dim=1)
+
+
+def test_losses_are_sums_over_the_batch_and_the_weight_is_applied_to_the_box():
+    predictions, targets = random_predictions(), targets_of([1, 5, 9])
+    losses = Criterion(FocalLoss(), L1Loss(weight=3.0))(predictions, targets)
+    assert set(losses) == {"classification", "box"}
+    assert all(loss.dtype == torch.float32 and loss.shape == () for loss in losses.values())
+    logits = predictions.logits.reshape(IMAGES * ANCHORS, CLASSES)
+    torch.testing.assert_close(losses["classification"], FocalLoss()(logits, targets))
+    # Anchor 9 is anchor 3 of the second image.
+    deltas = torch.stack([predictions.deltas[0, 1], predictions.deltas[0, 5], predictions.deltas[1, 3]])
+    codes = encode_boxes(targets.positive_boxes, targets.positive_anchors)
+    torch.testing.assert_close(losses["box"], 3.0 * (deltas - codes).abs().sum())
+
+
+@pytest.mark.parametrize("kind", BOX_LOSSES)
+def test_deltas_of_every_anchor_and_of_the_positive_ones_give_the_same_loss(kind):
+    dense, targets = random_predictions(), targets_of([1, 5, 9])
+    sparse = replace(dense, deltas=dense.deltas.flatten(0, 1)[targets.positive_index])
+    criterion = Criterion(FocalLoss(), kind())
+    assert criterion(dense, targets)["box"].item() > 0
+    torch.testing.assert_close(criterion(sparse, targets), criterion(dense, targets))
+
+
+def test_each_space_gets_codes_or_boxes_and_never_both():
+    predictions, targets = random_predictions(), targets_of([2, 7])
+    deltas = predictions.deltas.flatten(0, 1)[[2, 7]]
+    for space, expected in {
+        "deltas": (deltas, encode_boxes(targets.positive_boxes, targets.positive_anchors)),
+        "boxes": (decode_boxes(deltas, targets.positive_anchors), targets.positive_boxes),
+    }.items():
+        recording = Recording(space)
+        Criterion(FocalLoss(), recording)(predictions, targets)
+        torch.testing.assert_close(recording.seen, expected)
+
+
+@pytest.mark.parametrize("kind", BOX_LOSSES)
+def test_predictions_that_encode_their_targets_have_no_box_loss(kind):
+    targets = targets_of([0, 3, 11])
+    deltas = encode_boxes(targets.positive_boxes, targets.positive_anchors)
+    loss = Criterion(FocalLoss(), kind())(replace(random_predictions(), deltas=deltas), targets)["box"]
+    assert loss.item() == pytest.approx(0.0, abs=1e-5)
+
+
+@pytest.mark.parametrize("dense", [True, False], ids=["dense", "sparse"])
+@pytest.mark.parametrize("box", [*(kind() for kind in BOX_LOSSES), FocalEIoULoss(normalise_weights=True)], ids=repr)
+def test_without_positives_the_box_loss_is_zero_and_every_parameter_has_a_gradient(box, dense):
+    head = nn.Linear(5, 4)
+    features = torch.randn(IMAGES, ANCHORS, 5)
+    deltas = head(features) if dense else head(features.flatten(0, 1)[:0])
+    losses = Criterion(FocalLoss(), box)(replace(random_predictions(), deltas=deltas), targets_of([]))
+    assert losses["box"].item() == 0
+    assert losses["classification"].item() > 0
+    losses["box"].backward()
+    for parameter in head.parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.abs().max() == 0
+
+
+@pytest.mark.parametrize("space", ["deltas", "boxes"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_losses_are_computed_in_float32_also_inside_autocast(space, dtype):
+    predictions = random_predictions()
+    low = replace(predictions, logits=predictions.logits.to(dtype), deltas=predictions.deltas.to(dtype))
+    recording = Recording(space)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = Criterion(FocalLoss(), recording)(low, targets_of([1, 5]))
+    assert recording.autocast is False
+    assert [seen.dtype for seen in recording.seen] == [torch.float32, torch.float32]
+    assert [loss.dtype for loss in losses.values()] == [torch.float32, torch.float32]
+
+
+@pytest.mark.parametrize("kind", BOX_LOSSES)
+def test_whole_batch_is_the_sum_of_its_images(kind):
+    predictions, targets = random_predictions(), targets_of([1, 5, 9])
+    criterion = Criterion(FocalLoss(), kind())
+    assert criterion.additive
+    first = replace(_rows(targets, slice(0, 2), shift=0), ignored_index=targets.ignored_index)
+    second = replace(_rows(targets, slice(2, 3), shift=ANCHORS), ignored_index=targets.ignored_index[:0])
+    whole = criterion(predictions, targets)
+    parts = [
+        criterion(replace(predictions, logits=predictions.logits[i : i + 1], deltas=predictions.deltas[i : i + 1]), t)
+        for i, t in enumerate((first, second))
+    ]
+    for name, value in whole.items():
+        torch.testing.assert_close(parts[0][name] + parts[1][name], value)
+
+
+def _rows(targets: AnchorTargets, rows: slice, *, shift: int) -> AnchorTargets:
+    return replace(
+        targets,
+        positive_index=targets.positive_index[rows] - shift,
+        positive_labels=targets.positive_labels[rows],
+        positive_boxes=targets.positive_boxes[rows],
+        positive_anchors=targets.positive_anchors[rows],
+    )
+
+
+def test_ignored_anchors_reach_no_loss():
+    predictions, targets = random_predictions(), targets_of([1, 5])
+    predictions.logits.requires_grad_()
+    predictions.deltas.requires_grad_()
+    sum(Criterion(FocalLoss(), EIoULoss())(predictions, targets).values()).backward()
+    assert predictions.logits.grad[0, 4].abs().max() == 0  # the ignored anchor
+    assert predictions.logits.grad.flatten(0, 1)[[0, 1, 2, 3, 5]].abs().min() > 0
+    has_box_gradient = predictions.deltas.grad.flatten(0, 1).abs().amax(dim=1) > 0
+    assert has_box_gradient.nonzero().flatten().tolist() == [1, 5]  # the positive anchors
+
+
+def test_the_criterion_is_additive_only_where_both_losses_are():
+    assert Criterion(FocalLoss(), FocalEIoULoss()).additive is True
+    assert Criterion(FocalLoss(), FocalEIoULoss(normalise_weights=True)).additive is False
+
+
+@pytest.mark.parametrize("deltas", [[0, 0, 1e4, 1e4], [0, 0, -1e4, -1e4], [1e5, -1e5, 0, 0], [0, 0, -80, 1e4]], ids=str)
+@pytest.mark.parametrize("kind", BOX_LOSSES)
+def test_wild_deltas_of_an_untrained_network_have_a_finite_loss_and_gradient(kind, deltas):
+    wild = torch.tensor([deltas], dtype=torch.float32, requires_grad=True)
+    loss = Criterion(FocalLoss(), kind())(replace(random_predictions(), deltas=wild), targets_of([3]))["box"]
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(wild.grad).all()
+
+
+@pytest.mark.parametrize("kind", BOX_LOSSES)
+@pytest.mark.parametrize("box", [[20, 10, 20, 40], [20, 10, 40, 10], [20, 20, 20, 20]], ids=str)
+def test_an_object_without_width_or_height_has_a_finite_loss_and_gradient(kind, box):
+    targets = replace(targets_of([3]), positive_boxes=torch.tensor([box], dtype=torch.float32))
+    deltas = torch.zeros(1, 4, requires_grad=True)
+    loss = Criterion(FocalLoss(), kind())(replace(random_predictions(), deltas=deltas), targets)["box"]
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(deltas.grad).all()
+
+
+def test_sparse_deltas_of_another_number_are_refused_naming_both():
+    predictions = replace(random_predictions(), deltas=torch.zeros(2, 4))
+    with pytest.raises(ValueError, match="got deltas of 2 anchors for 3 positive anchors"):
+        Criterion(FocalLoss(), L1Loss())(predictions, targets_of([1, 5, 9]))
+
+
+def test_dense_deltas_of_other_anchors_than_the_logits_are_refused_naming_both():
+    predictions = replace(random_predictions(), deltas=torch.zeros(IMAGES, ANCHORS + 1, 4))
+    with pytest.raises(ValueError, match=r"got \(2, 6, 3\) and \(2, 7, 4\)"):
+        Criterion(FocalLoss(), L1Loss())(predictions, targets_of([1]))
+
+
+def test_a_loss_in_an_unknown_space_is_refused():
+    with pytest.raises(ValueError, match=r"Recording\.space must be one of .*'deltas', 'boxes'.*, got 'pixels'"):
+        Criterion(FocalLoss(), Recording("pixels"))
