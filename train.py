@@ -1,9 +1,9 @@
 """Train a RetinaNet: ``python train.py --help`` lists data sets, groups and settings.
 
-    python train.py                                  # the small recipe on the embedded data set
-    python train.py dataset=coco                     # the standard recipe
-    python train.py resume=runs/mine                 # go on exactly where a run stopped
-    torchrun --nproc-per-node 2 train.py dataset=coco
+python train.py                                  # the small recipe on the embedded data set
+python train.py dataset=coco                     # the standard recipe
+python train.py resume=runs/mine                 # go on exactly where a run stopped
+torchrun --nproc-per-node 2 train.py dataset=coco
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 from omegaconf import DictConfig
 
 from retina.config.command import run_command
-from retina.settings import RunSettings
 
 
 def train(config: DictConfig) -> None:
@@ -29,4 +28,4 @@ def train(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command("train", train, settings=RunSettings))
+    sys.exit(run_command("train", train))

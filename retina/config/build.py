@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, get_type_hints
 
 import numpy as np
 import torch
@@ -33,18 +33,16 @@ from retina.training.precision import autocast, resolve_precision
 from retina.training.progress import RunLength
 from retina.training.trainer import Parts
 
-T = TypeVar("T")
-
-
-def settings(schema: type[T], node: DictConfig) -> T:
-    """Check one section of the configuration against its dataclass and return the dataclass."""
-    return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), node))  # type: ignore[return-value]
-
 
 def run_settings(config: DictConfig) -> RunSettings:
     """Return all scalars of a training run."""
-    sections = {field.name: config[field.name] for field in dataclasses.fields(RunSettings)}
-    return settings(RunSettings, OmegaConf.create(sections))
+    values: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    return RunSettings(
+        **{
+            name: schema(**values[name]) if dataclasses.is_dataclass(schema) else values[name]
+            for name, schema in get_type_hints(RunSettings).items()
+        }
+    )
 
 
 @dataclass(frozen=True)

@@ -59,9 +59,7 @@ def check_config(config: DictConfig, reference: DictConfig, *, primary: str, set
         mistakes += check_scalars(tree, settings)
     mistakes += check_nodes(tree)
     told = {mistake.what.split(" must be ")[0] for mistake in mistakes}
-    mistakes += [
-        mistake for mistake in check_against(tree, before) if mistake.what.split(" must be ")[0] not in told
-    ]
+    mistakes += [mistake for mistake in check_against(tree, before) if mistake.what.split(" must be ")[0] not in told]
     mistakes += check_paths(tree)
     mistakes += check_dataset(tree.get("dataset"), _splits(primary, tree))
     if primary == "train":
@@ -87,9 +85,7 @@ def raise_mistakes(mistakes: Iterable[Mistake]) -> None:
     )
 
 
-def _check_job(
-    primary: str, texts: Sequence[str], *, settings: type | None, folders: Sequence[Path]
-) -> list[Mistake]:
+def _check_job(primary: str, texts: Sequence[str], *, settings: type | None, folders: Sequence[Path]) -> list[Mistake]:
     options = group_options(folders)
     choices, values = split_groups([parse_override(text) for text in texts], options)
     good_choices, mistakes = check_choices(primary, choices, folders)

@@ -28,9 +28,7 @@ class Composed:
     choices: dict[str, str | None]
 
 
-def compose_config(
-    primary: str, overrides: Sequence[str] = (), *, folders: Sequence[Path] = (CONFIGS,)
-) -> Composed:
+def compose_config(primary: str, overrides: Sequence[str] = (), *, folders: Sequence[Path] = (CONFIGS,)) -> Composed:
     """Compose ``primary`` (train, evaluate, predict) with overrides as on the command line.
 
     Args:
@@ -50,9 +48,7 @@ def compose_config(
             fix=f"python {primary}.py --help lists the groups and their options",
         ) from error
     choices = {
-        group: option
-        for group, option in config.hydra.runtime.choices.items()
-        if not group.startswith("hydra/")
+        group: option for group, option in config.hydra.runtime.choices.items() if not group.startswith("hydra/")
     }
     with open_dict(config):
         del config["hydra"]

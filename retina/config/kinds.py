@@ -71,9 +71,7 @@ def either(first: Kind, second: Kind) -> Kind:
     if ANY in (first, second):
         return ANY
     item = first.item or second.item
-    return Kind(
-        f"{first.text} or {second.text}", lambda value: first.accepts(value) or second.accepts(value), item
-    )
+    return Kind(f"{first.text} or {second.text}", lambda value: first.accepts(value) or second.accepts(value), item)
 
 
 def violations(path: str, value: Any, kind: Kind) -> Iterator[tuple[str, str]]:

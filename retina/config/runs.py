@@ -82,10 +82,6 @@ def evaluate(config: DictConfig) -> None:
     if config.detections is not None:
         _evaluate_file(config)
         return
-    if config.ckpt is None:
-        raise ConfigError(
-            "nothing to evaluate", fix="ckpt=<run directory or checkpoint>, or detections=<file> annotations=<file>"
-        )
     device = distributed.setup(resolve_device_type(config.device))
     try:
         _evaluate_checkpoint(config, Machine.resolve(device, config.precision))
@@ -203,12 +199,6 @@ def _say_end(log: RunLog, trainer: Trainer, run_dir: Path) -> None:
 
 
 def _evaluate_file(config: DictConfig) -> None:
-    if config.annotations is None or config.run_dir is None:
-        raise ConfigError(
-            "detections= needs annotations= and run_dir=",
-            why="a results file is scored against an annotation file, and the numbers are written to a folder.",
-            fix="python evaluate.py detections=results.json annotations=instances.json run_dir=out",
-        )
     metrics = evaluate_detections_file(config.detections, config.annotations)
     write_evaluation(config.run_dir, metrics=metrics)
     print(format_metrics(metrics))

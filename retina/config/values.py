@@ -107,7 +107,7 @@ def _plain(config: Any, path: str, mistakes: list[Mistake]) -> Any:
 
 
 def _unresolved(path: str, config: Any, name: Any, error: OmegaConfBaseException) -> Mistake:
-    written = OmegaConf.to_container(config, resolve=False)[name]  # type: ignore[index,call-overload]
+    written = OmegaConf.to_container(config, resolve=False)[name]  # type: ignore[index]
     if variable := _ENVIRONMENT.search(str(written)):
         return Mistake(
             f"{path} is {written}, but the environment variable {variable[1]} is not set",
@@ -131,7 +131,7 @@ def _check_dataclass(
                 yield Mistake(f"there is no setting {path}", hint)
         elif is_dataclass(hints[name]):
             if isinstance(value, Mapping):
-                yield from _check_dataclass(path, value, hints[name])  # type: ignore[arg-type]
+                yield from _check_dataclass(path, value, hints[name])
             else:
                 yield Mistake(f"{path} must be a section, got {shown(value)}")
         elif value != UNKNOWN:
@@ -142,9 +142,7 @@ def _check_dataclass(
     yield from _construct(section, good, settings, known)
 
 
-def _construct(
-    section: str, values: dict[str, Any], settings: type, known: Mapping[str, Field]
-) -> Iterator[Mistake]:
+def _construct(section: str, values: dict[str, Any], settings: type, known: Mapping[str, Field]) -> Iterator[Mistake]:
     """Build the dataclass for its own checks; it stops at its first complaint, so mend that and build again."""
     values = dict(values)
     while True:

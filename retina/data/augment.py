@@ -98,6 +98,7 @@ class ScaleCrop(A.DualTransform):
     ``min_visible`` is left in the crop becomes a crowd region: it is neither an object to find nor background.
     """
 
+    short_side = long_side = 0  # set by Augment, which knows the network's input size
 
     def __init__(
         self,
@@ -142,6 +143,8 @@ class ScaleCrop(A.DualTransform):
 
     def apply_to_bboxes(self, bboxes: np.ndarray, *_: Any, **params: Any) -> np.ndarray:
         """Return the boxes on the canvas; those that are cut off too much are marked as crowds."""
+        if len(bboxes) == 0:  # without the further columns, then
+            return bboxes
         height, width = params["shape"][:2]
         canvas = np.array([params["canvas"][1], params["canvas"][0]])
         window, place = np.array(params["window"]), np.array(params["place"])

@@ -39,7 +39,7 @@ def hue_matrix(turns: float) -> np.ndarray:
     A rotation in YIQ, near to a shift of hue in HSV and, unlike that, linear.
     """
     cosine, sine = math.cos(2 * math.pi * turns), math.sin(2 * math.pi * turns)
-    rotation = np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]])
+    rotation = np.array([[1, 0, 0], [0, cosine, sine], [0, -sine, cosine]])  # hue grows from red to yellow
     return _affine(np.linalg.inv(RGB_TO_YIQ) @ rotation @ RGB_TO_YIQ)
 
 

@@ -51,6 +51,7 @@ class Evaluator:
     autocast: Callable[[], AbstractContextManager] = nullcontext
     gather: Callable[[Any], list[Any]] = lambda value: [value]
     is_main: bool = True
+    category_ids: Sequence[int] | None = None  # (K,) of the model's classes; None: those of the data set, in order
 
     def __call__(self, model: nn.Module) -> Evaluation:
         """Evaluate ``model`` and leave it in the mode it was in.
@@ -66,12 +67,13 @@ class Evaluator:
         losses = _joined_losses([part.losses for part in everything]) if self.criterion is not None else {}
         image_ids = [int(image_id) for image_id in self.dataset.image_ids]
         _check_complete(image_ids, detections)
+        category_ids = self.category_ids if self.category_ids is not None else self.dataset.category_ids
         if not self.is_main:
             return Evaluation({}, [], detections)
         results = [
             entry
             for image_id in image_ids
-            for entry in to_coco_results(detections[image_id], image_id, self.dataset.category_ids)
+            for entry in to_coco_results(detections[image_id], image_id, category_ids)
         ]
         return Evaluation({**coco_metrics(self.dataset.ground_truth(), results), **losses}, results, detections)
 

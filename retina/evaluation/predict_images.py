@@ -75,7 +75,8 @@ class PredictionSummary:
             f"pictures with the boxes drawn: {self.out}",
         ]
         if self.failed:
-            lines.append(f"{len(self.failed)} files could not be read: {first_five(self.failed)}")
+            num_files = self.num_images + len(self.failed)
+            lines.append(f"{len(self.failed)} of {num_files} files could not be read: {first_five(self.failed)}")
         return "\n".join(lines)
 
 

@@ -34,11 +34,10 @@ class Schedule(Protocol):
 class MultiStep:
     """Multiply the learning rate by ``gamma`` at each of ``drops``.
 
-    The defaults are the standard recipe's proportions (60k and 80k of 90k steps of 16 images), written so that they
-    fall on exactly these steps at every batch size that divides 16.
+    The defaults are the standard recipe's proportions: 60k and 80k of 90k steps of 16 images.
     """
 
-    drops: Sequence[float | str] = (0.666666, 0.888888)
+    drops: Sequence[float | str] = (2 / 3, 8 / 9)
     gamma: float = 0.1
     warmup: float | str = 0
     warmup_factor: float = 1e-3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def annotation_content() -> dict[str, Any]:
     images = [{"id": i, "file_name": name, "height": h, "width": w} for i, name, h, w in IMAGES]
     keys = ("id", "image_id", "category_id", "bbox", "area", "iscrowd")
     annotations = [dict(zip(keys, row, strict=True)) for row in ANNOTATIONS]
-    return {"info": {}, "images": images, "annotations": annotations, "categories": list(CATEGORIES)}
+    return {"info": {}, "images": images, "annotations": annotations, "categories": deepcopy(CATEGORIES)}
 
 
 def write_image(path: Path, image: np.ndarray) -> None:

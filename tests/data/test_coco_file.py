@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
@@ -40,8 +41,6 @@ def test_what_is_not_utf8_is_told(tmp_path):
 
 
 def test_a_byte_order_mark_is_no_mistake(tmp_path, content):
-    import json
-
     path = tmp_path / "marked.json"
     path.write_text(json.dumps(content), encoding="utf-8-sig")
     assert len(read_annotations(path).image_ids) == 6

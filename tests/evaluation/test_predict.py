@@ -124,9 +124,14 @@ def test_the_model_is_evaluated_without_gradients_and_left_as_it_was(evaluator, 
 
 def test_the_mode_is_restored_after_an_error():
     model = nn.Dropout().train()
-    with pytest.raises(RuntimeError), evaluation_mode(model):
-        assert not model.training
-        raise RuntimeError
+
+    def fail() -> None:
+        with evaluation_mode(model):
+            assert not model.training
+            raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        fail()
     assert model.training
 
 

@@ -19,9 +19,16 @@ def standard(images_seen: float, drops: tuple[float, float] = (0.666666, 0.88888
     return schedule(images_seen, run_images=RUN, images_per_epoch=COCO)
 
 
-@pytest.mark.parametrize("drops", [(0.666666, 0.888888), (2 / 3, 8 / 9), (960_000, 1_280_000)], ids=str)
 @pytest.mark.parametrize(
-    ("batch_size", "first", "second"), [(16, 60_000, 80_000), (2, 480_000, 640_000), (1, 960_000, 1_280_000)]
+    ("drops", "batch_size", "first", "second"),
+    [
+        ((0.666666, 0.888888), 16, 60_000, 80_000),
+        ((0.666666, 0.888888), 2, 480_000, 640_000),
+        ((2 / 3, 8 / 9), 16, 60_000, 80_000),
+        ((2 / 3, 8 / 9), 2, 480_000, 640_000),
+        ((2 / 3, 8 / 9), 1, 960_000, 1_280_000),
+        ((960_000, 1_280_000), 1, 960_000, 1_280_000),
+    ],
 )
 def test_the_standard_drops_fall_on_exactly_the_standard_steps_at_every_batch_size(drops, batch_size, first, second):
     factors = [standard(step * batch_size, drops) for step in (first - 1, first, second - 1, second)]

@@ -73,7 +73,7 @@ class BoxPairs:
         """``(P, 2)`` width and height of the smallest box that holds both."""
         top_left = torch.minimum(self.predicted[:, :2], self.target[:, :2])
         bottom_right = torch.maximum(self.predicted[:, 2:], self.target[:, 2:])
-        return positive_part(bottom_right - top_left)
+        return bottom_right - top_left
 
     @cached_property
     def enclosing_area(self) -> Tensor:

@@ -1,0 +1,93 @@
+"""``resume=``: the run's own saved configuration, with what is typed now on top."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from retina.config.check import check_config, raise_mistakes
+from retina.config.compose import apply_value, first_line, group_options
+from retina.config.overrides import Mistake, check_keys, parse_all, split_groups
+from retina.config.schema import SETTINGS_OF
+from retina.errors import ConfigError
+
+CONFIG_FILE = "config.yaml"
+LAST_CHECKPOINT = "checkpoints/last.pt"
+
+
+def resumed_run(overrides: Sequence[str]) -> str | None:
+    """Return the run directory that ``resume=`` names among ``overrides``, or None."""
+    values = [text.split("=", 1)[1].strip("'\"") for text in overrides if text.lstrip("+").startswith("resume=")]
+    return values[-1] if values and values[-1] not in ("", "null") else None
+
+
+def compose_resumed(run_dir: str | Path, overrides: Sequence[str]) -> DictConfig:
+    """Return the configuration saved in ``run_dir`` with the values of ``overrides`` on top.
+
+    Raises:
+        ConfigError: there is no run to go on with, or anything is wrong with ``overrides``; every mistake at once.
+    """
+    run_dir = Path(run_dir)
+    saved = _saved_config(run_dir)
+    saved.resume = saved.run_dir = str(run_dir)
+    texts = [text for text in overrides if not text.lstrip("+").startswith("resume=")]
+    parsed, mistakes = parse_all(texts)
+    options = group_options()
+    choices, values = split_groups(parsed, options)
+    for choice in choices:
+        what = f"{choice.input_line} chooses a group, but resume= takes the run's own configuration"
+        mistakes.append(Mistake(what, f"leave it out, or start a new run without resume={run_dir}"))
+    plain: Any = OmegaConf.to_container(saved, resolve=False)
+    good, more = check_keys(values, plain, options)
+    mistakes += more
+    config = deepcopy(saved)
+    for value in good:
+        if value.is_sweep_override():
+            mistakes.append(Mistake(f"{value.input_line} is several values", "give one"))
+        else:
+            apply_value(config, value)
+    if Path(str(config.run_dir)).resolve() != run_dir.resolve():
+        mistakes.append(Mistake(f"run_dir={config.run_dir} is not the run that resume= names", "leave run_dir= out"))
+    mistakes += check_config(config, saved, primary="train", settings=SETTINGS_OF["train"])
+    raise_mistakes(mistakes)
+    return config
+
+
+def _saved_config(run_dir: Path) -> DictConfig:
+    """Read the run's config.yaml, or the same text in its last checkpoint."""
+    if not run_dir.is_dir():
+        owner = run_dir.parent.parent
+        fix = f"resume={owner}" if run_dir.is_file() and (owner / CONFIG_FILE).is_file() else "resume=<run directory>"
+        raise ConfigError(f"resume: {run_dir} is not a run directory", fix=fix)
+    if not (run_dir / LAST_CHECKPOINT).is_file():
+        raise ConfigError(
+            f"resume: {run_dir} has no {LAST_CHECKPOINT}",
+            why="the run stopped before its first checkpoint, or this is not a run directory.",
+            fix="start it again without resume=",
+        )
+    file = run_dir / CONFIG_FILE
+    try:
+        text = file.read_text(encoding="utf-8") if file.is_file() else _text_in_checkpoint(run_dir / LAST_CHECKPOINT)
+        config = OmegaConf.create(text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, OmegaConfBaseException) as error:
+        raise ConfigError(
+            f"resume: the saved configuration cannot be read: {file}",
+            why=f"{first_line(error)}.",
+            fix=f"remove {file}: the checkpoint holds the same text",
+        ) from error
+    if not isinstance(config, DictConfig):
+        raise ConfigError(f"resume: not a configuration: {file}")
+    return config
+
+
+def _text_in_checkpoint(path: Path) -> str:
+    # Imports torch; only where config.yaml is gone.
+    from retina.training.checkpoint import load_checkpoint
+
+    return str(load_checkpoint(path)["config"])

@@ -1,0 +1,402 @@
+from __future__ import annotations
+
+import albumentations as A
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retina.data.augment import Augment, ColorMatrix, Resize, ScaleCrop, resized_size
+from retina.data.color import color_matrix
+from retina.errors import ConfigError
+from retina.structures import BoxTargets, Sample
+
+
+def make_sample(height: int = 48, width: int = 64, *, num_boxes: int = 9, num_crowds: int = 2, seed: int = 0) -> Sample:
+    generator = np.random.default_rng(seed)
+
+    def boxes(count: int) -> torch.Tensor:
+        corners = np.sort(generator.uniform(0, 1, (count, 2, 2)), axis=1) * (width, height)
+        return torch.from_numpy(corners.reshape(count, 4).astype(np.float32))
+
+    image = generator.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    image = cv2.GaussianBlur(image, (5, 5), 0)
+    labels = torch.from_numpy(generator.integers(0, 80, num_boxes))
+    return Sample(image, BoxTargets(boxes(num_boxes), labels, boxes(num_crowds)), 5, (height, width))
+
+
+def augment(*transforms, short_side: int = 48, long_side: int = 96, seed: int = 0) -> Augment:
+    return Augment(list(transforms), short_side=short_side, long_side=long_side, seed=seed)
+
+
+def same(first: Sample, second: Sample) -> bool:
+    pairs = zip(
+        (first.targets.boxes, first.targets.labels, first.targets.crowd_boxes),
+        (second.targets.boxes, second.targets.labels, second.targets.crowd_boxes),
+        strict=True,
+    )
+    return np.array_equal(first.image, second.image) and all(torch.equal(a, b) for a, b in pairs)
+
+
+def busy() -> list:
+    return [
+        A.OneOf([A.HorizontalFlip(p=1), A.Sequential([A.VerticalFlip(p=0.5), A.RandomRotate90(p=0.5)])], p=0.8),
+        ScaleCrop(p=0.7),
+        A.SomeOf([A.GaussNoise(p=0.7), A.RandomBrightnessContrast(p=0.7), A.Affine(rotate=(-10, 10), p=1)], n=2),
+        ColorMatrix(p=0.7),
+    ]
+
+
+# Keyed randomness
+
+
+def test_equal_keys_give_equal_results():
+    sample = make_sample()
+    first, second = augment(*busy()), augment(*busy())
+    for index in range(20):
+        assert same(first(sample, epoch=3, index=index), second(sample, epoch=3, index=index))
+
+
+def test_results_do_not_depend_on_the_order_of_calls():
+    sample, pipeline = make_sample(), augment(*busy())
+    forwards = [pipeline(sample, epoch=1, index=index) for index in range(20)]
+    backwards = [pipeline(sample, epoch=1, index=index) for index in reversed(range(20))]
+    assert all(same(a, b) for a, b in zip(forwards, reversed(backwards), strict=True))
+
+
+@pytest.mark.parametrize("changed", ["seed", "epoch", "index"])
+def test_another_seed_epoch_or_index_gives_another_result(changed):
+    sample = make_sample()
+    key = {"seed": 1, "epoch": 2, "index": 3}
+    other = {**key, changed: 7}
+    one, two = (augment(*busy(), seed=k["seed"])(sample, epoch=k["epoch"], index=k["index"]) for k in (key, other))
+    assert not same(one, two)
+
+
+def test_global_random_states_neither_matter_nor_change():
+    import random
+
+    sample, pipeline = make_sample(), augment(*busy())
+    np.random.seed(1)
+    random.seed(1)
+    first = pipeline(sample, epoch=0, index=0)
+    assert np.random.random() == pytest.approx(0.417022004702574)  # the first number after seed 1
+    np.random.seed(2)
+    random.seed(2)
+    assert same(first, pipeline(sample, epoch=0, index=0))
+
+
+def both_flips(pipeline: Augment, num_keys: int = 600) -> np.ndarray:
+    """How often (neither, vertical only, horizontal only, both) of two flips happened, by a marked corner."""
+    image = np.zeros((8, 8, 3), dtype=np.uint8)
+    image[0, 0] = 255
+    sample = Sample(image, BoxTargets.empty(), 1, (8, 8))
+    counts = np.zeros((2, 2), dtype=int)
+    for index in range(num_keys):
+        row, column = np.argwhere(pipeline(sample, epoch=0, index=index).image[..., 0] == 255)[0]
+        counts[column // 7, row // 7] += 1
+    return counts
+
+
+@pytest.mark.parametrize(
+    "transforms",
+    [
+        lambda: [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5)],
+        lambda: [A.Sequential([A.HorizontalFlip(p=0.5)], p=1), A.OneOf([A.VerticalFlip(p=1)], p=0.5)],
+        lambda: [A.Sequential([A.Sequential([A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5)], p=1)], p=1)],
+    ],
+    ids=["flat", "nested", "nested twice"],
+)
+def test_two_transforms_of_p_half_are_independent(transforms):
+    counts = both_flips(augment(*transforms(), short_side=8, long_side=8))
+    # 150 each expected, standard deviation 10.6; 5 deviations. Coupled transforms give two zeros.
+    assert (np.abs(counts - 150) < 53).all(), counts
+
+
+def test_neighbouring_keys_are_independent():
+    pipeline = augment(A.HorizontalFlip(p=0.5), short_side=8, long_side=8)
+    image = np.zeros((8, 8, 3), dtype=np.uint8)
+    image[:, 0] = 255
+    sample = Sample(image, BoxTargets.empty(), 1, (8, 8))
+    flips = np.array([[pipeline(sample, epoch=e, index=i).image[0, 7, 0] > 0 for i in range(40)] for e in range(40)])
+    assert abs(flips.mean() - 0.5) < 0.0625  # 5 standard deviations of 1600 draws
+    assert abs((flips[:, 1:] == flips[:, :-1]).mean() - 0.5) < 0.0625
+    assert abs((flips[1:] == flips[:-1]).mean() - 0.5) < 0.0625
+
+
+# Resize
+
+
+def test_without_transforms_the_image_is_resized_by_the_fields_rule():
+    result = augment(short_side=800, long_side=1333)(make_sample(427, 640), epoch=0, index=0)
+    assert result.image.shape == (800, 1199, 3)  # 800 / 427 = 1.874 binds, 640 * 1.874 = 1199.06
+    result = augment(short_side=800, long_side=1333)(make_sample(300, 640), epoch=0, index=0)
+    assert result.image.shape == (625, 1333, 3)  # 1333 / 640 = 2.083 binds, 300 * 2.083 = 624.8
+    assert result.original_size == (300, 640)
+    assert result.image_id == 5
+
+
+def test_pixels_are_opencvs_bilinear_on_uint8():
+    sample = make_sample()
+    result = augment(short_side=31, long_side=99)(sample, epoch=0, index=0)
+    np.testing.assert_array_equal(result.image, cv2.resize(sample.image, (41, 31), interpolation=cv2.INTER_LINEAR))
+
+
+def test_an_image_of_the_right_size_is_not_touched():
+    sample = make_sample()
+    result = augment(short_side=48, long_side=64)(sample, epoch=0, index=0)
+    np.testing.assert_array_equal(result.image, sample.image)
+
+
+@pytest.mark.parametrize(("height", "width"), [(427, 640), (1333, 2000), (4001, 3003), (33, 1999)])
+def test_boxes_follow_the_resize_within_a_thousandth_of_a_pixel(height, width):
+    sample = make_sample(height, width, num_boxes=200, num_crowds=20)
+    result = augment(short_side=800, long_side=1333)(sample, epoch=0, index=0)
+    new_height, new_width = result.image.shape[:2]
+    factors = torch.tensor([new_width / width, new_height / height] * 2, dtype=torch.float64)
+    expected = sample.targets.boxes.double() * factors
+    visible = ((expected[:, 2:] - expected[:, :2]) >= 0.11).all(dim=1)
+    assert visible.sum() > 150
+    torch.testing.assert_close(result.targets.boxes.double(), expected[visible], atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        result.targets.crowd_boxes.double(), sample.targets.crowd_boxes.double() * factors, atol=1e-3, rtol=0
+    )
+    assert torch.equal(result.targets.labels, sample.targets.labels[visible])
+
+
+@given(st.integers(1, 6000), st.integers(1, 6000), st.integers(1, 1000), st.integers(0, 1000))
+def test_resizing_twice_is_resizing_once(height, width, short_side, more):
+    long_side = short_side + more
+    once = resized_size(height, width, short_side=short_side, long_side=long_side)
+    assert resized_size(*once, short_side=short_side, long_side=long_side) == once
+    assert min(once) <= short_side
+    assert max(once) <= long_side
+    assert min(once) == short_side or max(once) == long_side
+
+
+# Boxes and crowds through any transform
+
+
+def test_crowds_travel_with_the_image_and_come_back_apart():
+    sample = make_sample()
+    result = augment(A.HorizontalFlip(p=1), short_side=48, long_side=64)(sample, epoch=0, index=0)
+    np.testing.assert_array_equal(result.image, sample.image[:, ::-1])
+    for before, after in (
+        (sample.targets.boxes, result.targets.boxes),
+        (sample.targets.crowd_boxes, result.targets.crowd_boxes),
+    ):
+        expected = torch.stack([64 - before[:, 2], before[:, 1], 64 - before[:, 0], before[:, 3]], dim=1)
+        torch.testing.assert_close(after, expected, atol=1e-4, rtol=0)
+    assert torch.equal(result.targets.labels, sample.targets.labels)
+
+
+def test_only_crowds_are_no_objects():
+    result = augment(A.HorizontalFlip(p=1))(make_sample(num_boxes=0), epoch=0, index=0)
+    assert result.targets.boxes.shape == (0, 4)
+    assert result.targets.crowd_boxes.shape == (2, 4)
+
+
+def test_an_image_without_objects_stays_without():
+    result = augment(*busy())(make_sample(num_boxes=0, num_crowds=0), epoch=0, index=0)
+    assert result.targets.boxes.shape == (0, 4)
+    assert result.targets.labels.dtype == torch.int64
+    assert result.targets.crowd_boxes.shape == (0, 4)
+
+
+def test_boxes_outside_of_a_crop_are_dropped_with_their_labels():
+    targets = BoxTargets(
+        torch.tensor([[0.0, 0.0, 8.0, 8.0], [40.0, 40.0, 60.0, 47.0]]), torch.tensor([3, 4]), torch.zeros(0, 4)
+    )
+    sample = Sample(np.zeros((48, 64, 3), np.uint8), targets, 1, (48, 64))
+    crop = A.Crop(x_min=32, y_min=24, x_max=64, y_max=48, p=1)
+    result = augment(crop, short_side=24, long_side=32)(sample, epoch=0, index=0)
+    assert result.targets.labels.tolist() == [4]
+    torch.testing.assert_close(result.targets.boxes, torch.tensor([[8.0, 16.0, 28.0, 23.0]]))
+
+
+def test_a_box_cut_down_to_its_edge_is_dropped():
+    targets = BoxTargets(torch.tensor([[0.0, 0.0, 32.0, 24.0]]), torch.tensor([3]), torch.zeros(0, 4))
+    sample = Sample(np.zeros((48, 64, 3), np.uint8), targets, 1, (48, 64))
+    result = augment(A.Crop(x_min=32, y_min=0, x_max=64, y_max=48, p=1))(sample, epoch=0, index=0)
+    assert len(result.targets.boxes) == 0
+
+
+def test_every_result_has_boxes_inside_of_its_image():
+    pipeline = augment(*busy())
+    num_boxes = 0
+    for index in range(60):
+        result = pipeline(make_sample(seed=index), epoch=0, index=index)
+        height, width = result.image.shape[:2]
+        boxes = torch.cat([result.targets.boxes, result.targets.crowd_boxes])
+        assert (boxes >= 0).all()
+        assert (boxes[:, 2:] <= torch.tensor([width, height]) + 1e-4).all()
+        assert (boxes[:, 2:] > boxes[:, :2]).all()
+        num_boxes += len(boxes)
+    assert num_boxes > 200
+
+
+@pytest.mark.parametrize("name", ["VerticalFlip", "RandomRotate90", "Transpose", "D4"])
+def test_albumentations_own_turns_move_boxes_with_their_pixels(name):
+    """A bright rectangle must be where its box says after the turn."""
+    image = np.zeros((48, 64, 3), dtype=np.uint8)
+    image[10:20, 5:35] = 255
+    targets = BoxTargets(torch.tensor([[5.0, 10.0, 35.0, 20.0]]), torch.tensor([0]), torch.zeros(0, 4))
+    sample = Sample(image, targets, 1, (48, 64))
+    pipeline = augment(getattr(A, name)(p=1), short_side=48, long_side=64)
+    for index in range(8):
+        result = pipeline(sample, epoch=0, index=index)
+        rows, columns = np.nonzero(result.image[..., 0])
+        found = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        torch.testing.assert_close(result.targets.boxes, torch.tensor([found], dtype=torch.float32), atol=1e-3, rtol=0)
+
+
+def test_what_is_no_transform_is_told_with_its_place():
+    with pytest.raises(ConfigError, match=r"augment.transforms\[1\] is no transform of albumentations but 'flip'"):
+        augment(A.HorizontalFlip(), "flip")
+
+
+def test_a_transform_that_makes_floats_is_told():
+    with pytest.raises(ConfigError, match=r"made an image of float32 with shape .* from image 5") as caught:
+        augment(A.ToFloat(p=1))(make_sample(), epoch=0, index=0)
+    assert "take transforms such as Normalize" in str(caught.value)
+
+
+# ScaleCrop
+
+
+def marked_sample() -> Sample:
+    image = np.zeros((96, 128, 3), dtype=np.uint8)
+    image[30:70, 40:90] = 255
+    targets = BoxTargets(torch.tensor([[40.0, 30.0, 90.0, 70.0]]), torch.tensor([2]), torch.zeros(0, 4))
+    return Sample(image, targets, 1, (96, 128))
+
+
+@pytest.mark.parametrize("scale", [(0.5, 0.9), (1.0, 1.0), (1.05, 1.25)], ids=["out", "same", "in"])
+def test_boxes_stay_on_their_pixels_in_a_zoom(scale):
+    pipeline = augment(ScaleCrop(scale, fill=(0, 0, 0), min_visible=0, p=1), short_side=192, long_side=256)
+    for index in range(25):
+        result = pipeline(marked_sample(), epoch=0, index=index)
+        assert result.image.shape == (192, 256, 3)
+        rows, columns = np.nonzero(result.image[..., 0] >= 128)
+        found = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        expected = torch.tensor([found], dtype=torch.float32)
+        torch.testing.assert_close(result.targets.boxes, expected, atol=1.01, rtol=0)  # pixels are whole
+
+
+def test_zooms_are_drawn_evenly_on_a_log_scale():
+    pipeline = augment(ScaleCrop((0.5, 2.0), min_visible=0, p=1), short_side=96, long_side=128)
+    widths = []
+    for index in range(200):
+        boxes = pipeline(marked_sample(), epoch=0, index=index).targets.boxes
+        widths += [float(box[2] - box[0]) for box in boxes]
+    assert 25 <= min(widths) < 30
+    below = sum(width < 50 for width in widths) / 200
+    assert abs(below - 0.5) < 0.18  # 5 standard deviations
+
+
+def test_a_zoom_of_one_is_the_plain_resize():
+    sample = make_sample()
+    zoomed = augment(ScaleCrop((1.0, 1.0), p=1), short_side=31, long_side=99)(sample, epoch=0, index=0)
+    plain = augment(short_side=31, long_side=99)(sample, epoch=0, index=0)
+    np.testing.assert_array_equal(zoomed.image, plain.image)
+    torch.testing.assert_close(zoomed.targets.boxes, plain.targets.boxes, atol=1e-4, rtol=0)
+
+
+def test_beside_a_smaller_image_stands_the_fill_color():
+    pipeline = augment(ScaleCrop((0.5, 0.5), fill=(1, 2, 3), p=1), short_side=48, long_side=64)
+    result = pipeline(Sample(np.full((48, 64, 3), 200, np.uint8), BoxTargets.empty(), 1, (48, 64)), epoch=0, index=0)
+    colors, counts = np.unique(result.image.reshape(-1, 3), axis=0, return_counts=True)
+    assert colors.tolist() == [[1, 2, 3], [200, 200, 200]]
+    assert counts[1] == 24 * 32
+
+
+def test_an_object_cut_off_too_much_becomes_a_crowd_region():
+    transform = ScaleCrop((2.0, 2.0), min_visible=0.5, p=1)
+    transform.short_side, transform.long_side = 50, 100
+    params = {"shape": (50, 100, 3), "canvas": (50, 100), "window": (0, 0, 50, 25), "place": (0, 0, 100, 50)}
+    rows = np.array(
+        [
+            [0.1, 0.1, 0.2, 0.2, 7, 0],  # all of it in the window
+            [0.4, 0.1, 0.58, 0.2, 8, 0],  # 10 of 18 px in the window
+            [0.4, 0.1, 0.65, 0.2, 9, 0],  # 10 of 25 px
+            [0.6, 0.1, 0.70, 0.2, 9, 0],  # nothing
+            [0.0, 0.0, 1.00, 1.0, 0, 1],  # a crowd, a quarter of it
+        ]
+    )
+    moved = transform.apply_to_bboxes(rows, **params)
+    np.testing.assert_allclose(moved[:, 4:], [[7, 0], [8, 0], [9, 1], [0, 1]])
+    np.testing.assert_allclose(moved[0, :4], [0.2, 0.2, 0.4, 0.4])
+    np.testing.assert_allclose(moved[1, :4], [0.8, 0.2, 1.0, 0.4])
+    np.testing.assert_allclose(moved[3, :4], [0, 0, 1, 1])
+
+
+def test_scale_crop_finds_the_input_size_inside_of_nested_transforms():
+    pipeline = augment(A.OneOf([A.Sequential([ScaleCrop(p=1)])], p=1), short_side=96, long_side=128)
+    assert pipeline(marked_sample(), epoch=0, index=0).image.shape == (96, 128, 3)
+
+
+def test_scale_crop_outside_of_augment_says_so():
+    with pytest.raises(ValueError, match="inside of Augment only"):
+        A.Compose([ScaleCrop(p=1)])(image=np.zeros((8, 8, 3), np.uint8))
+
+
+@pytest.mark.parametrize("scale", [(0, 1), (2, 1), (1,), (-1, 1), (float("nan"), 1)])
+def test_scales_that_make_no_sense_are_refused(scale):
+    with pytest.raises(ValueError, match="scale must be two numbers"):
+        ScaleCrop(scale)
+
+
+# ColorMatrix
+
+
+def test_the_matrix_on_uint8_equals_the_factors_in_float_within_one_level():
+    sample = make_sample(seed=3)
+    transform = ColorMatrix(0.4, 0.4, 0.4, 0.1, p=1)
+    for seed in range(10):
+        transform.set_random_seed(seed)
+        factors = transform.get_params()["factors"]
+        result = transform.apply(sample.image, factors=factors)
+        image = sample.image.astype(np.float64)
+        matrix = color_matrix(**factors, mean_rgb=image.mean(axis=(0, 1)))
+        expected = (image @ matrix[:, :3].T + matrix[:, 3]).clip(0, 255)
+        assert result.dtype == np.uint8
+        assert np.abs(result - expected).max() <= 1.0
+
+
+def test_color_leaves_boxes_alone():
+    sample = make_sample()
+    result = augment(ColorMatrix(p=1), short_side=48, long_side=64)(sample, epoch=0, index=0)
+    assert not np.array_equal(result.image, sample.image)
+    torch.testing.assert_close(result.targets.boxes, sample.targets.boxes, atol=1e-4, rtol=0)
+
+
+def test_color_of_zero_strength_changes_nothing():
+    sample = make_sample()
+    result = augment(ColorMatrix(0, 0, 0, 0, p=1), short_side=48, long_side=64)(sample, epoch=0, index=0)
+    np.testing.assert_array_equal(result.image, sample.image)
+
+
+def test_factors_stay_in_their_intervals():
+    transform = ColorMatrix(0.2, [0.5, 0.6], 1.5, 0.02)
+    drawn = [transform.get_params()["factors"] for _ in range(200)]
+    for name, low, high in (
+        ("brightness", 0.8, 1.2),
+        ("contrast", 0.5, 0.6),
+        ("saturation", 0.0, 2.5),
+        ("hue", -0.02, 0.02),
+    ):
+        values = [factors[name] for factors in drawn]
+        assert low <= min(values) < low + 0.1 * (high - low)
+        assert high - 0.1 * (high - low) < max(values) <= high
+
+
+@pytest.mark.parametrize("value", [-0.1, [1.2, 0.8], [-1, 1], float("nan")])
+def test_strengths_that_make_no_sense_are_refused(value):
+    with pytest.raises(ValueError, match="brightness must be a number or a pair"):
+        ColorMatrix(brightness=value)
+
+
+def test_resize_stands_last_in_the_pipeline():
+    assert isinstance(augment(A.HorizontalFlip()).pipeline.transforms[-1], Resize)

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelP6P7
+
+from retina.models.fpn import FeaturePyramid
+
+WIDTHS = (8, 12, 24)
+
+
+def features(height: int, width: int, *, batch: int = 2) -> list[Tensor]:
+    """C3, C4, C5 of an image of this size, each stride rounding up."""
+    generator = torch.Generator().manual_seed(0)
+    return [
+        torch.randn(batch, channels, -(-height // stride), -(-width // stride), generator=generator)
+        for channels, stride in zip(WIDTHS, (8, 16, 32), strict=True)
+    ]
+
+
+def torchvisions(ours: FeaturePyramid, channels: int, p6_channels: int) -> FeaturePyramidNetwork:
+    """Torchvision's pyramid with the same weights."""
+    theirs = FeaturePyramidNetwork(list(WIDTHS), channels, extra_blocks=LastLevelP6P7(p6_channels, channels))
+    for level in range(3):
+        theirs.inner_blocks[level][0].load_state_dict(ours.lateral[level].state_dict())
+        theirs.layer_blocks[level][0].load_state_dict(ours.output[level].state_dict())
+    theirs.extra_blocks.p6.load_state_dict(ours.p6.state_dict())
+    theirs.extra_blocks.p7.load_state_dict(ours.p7.state_dict())
+    return theirs
+
+
+@pytest.mark.parametrize(("p6_from", "p6_channels"), [("c5", WIDTHS[-1]), ("p5", 16)])
+@pytest.mark.parametrize("canvas", [(128, 160), (97, 131)])
+def test_levels_are_torchvisions(p6_from, p6_channels, canvas):
+    ours = FeaturePyramid(WIDTHS, 16, p6_from)
+    theirs = torchvisions(ours, 16, p6_channels)
+    assert theirs.extra_blocks.use_P5 == (p6_from == "p5")
+    inputs = features(*canvas)
+    expected = theirs({str(level): feature for level, feature in enumerate(inputs)})
+    levels = ours(inputs)
+    assert len(levels) == len(expected) == 5
+    for level, theirs_level in zip(levels, expected.values(), strict=True):
+        torch.testing.assert_close(level, theirs_level)
+
+
+def test_an_odd_image_gives_levels_of_rounded_up_size():
+    levels = FeaturePyramid(WIDTHS, 4)(features(97, 131))
+    assert [tuple(level.shape) for level in levels] == [
+        (2, 4, 13, 17),
+        (2, 4, 7, 9),
+        (2, 4, 4, 5),
+        (2, 4, 2, 3),
+        (2, 4, 1, 2),
+    ]
+
+
+def test_a_coarse_level_is_added_to_the_finer_ones_by_its_nearest_cell():
+    pyramid = FeaturePyramid((1, 1, 1), 1)
+    with torch.no_grad():
+        for convolution in pyramid.lateral:
+            nn.init.ones_(convolution.weight)
+        for convolution in pyramid.output:
+            nn.init.dirac_(convolution.weight)
+    c5 = torch.tensor([[[[1.0, 2.0]]]])
+    p3, p4, p5, _, _ = pyramid([torch.full((1, 1, 4, 8), 100.0), torch.full((1, 1, 2, 4), 10.0), c5])
+    assert p5.tolist() == [[[[1, 2]]]]
+    assert p4.tolist() == [[[[11, 11, 12, 12]] * 2]]
+    assert p3.tolist() == [[[[111] * 4 + [112] * 4] * 4]]
+
+
+def test_every_parameter_gets_a_gradient_and_biases_start_at_zero():
+    pyramid = FeaturePyramid(WIDTHS, 4)
+    assert all((module.bias == 0).all() for module in pyramid.modules() if isinstance(module, nn.Conv2d))
+    sum(level.sum() for level in pyramid(features(64, 64))).backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in pyramid.parameters())
+
+
+def test_another_source_of_p6_is_refused():
+    with pytest.raises(ValueError, match=r"model\.p6_from must be c5 or p5, got 'c4'"):
+        FeaturePyramid(WIDTHS, 4, "c4")

@@ -1,0 +1,242 @@
+"""One set of weights and one padded batch through our network and through torchvision's RetinaNet.
+
+Torchvision's anchors are replaced by ours (its own are rounded to whole pixels), its normalisation by the positives of
+each image is undone; everything else is its own code: resizing left out, normalising, padding, backbone, pyramid,
+heads, matcher, losses, post-processing.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision.models import get_model
+from torchvision.models.detection import RetinaNet as TorchvisionRetinaNet
+from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
+from torchvision.models.detection.image_list import ImageList
+from torchvision.ops import FrozenBatchNorm2d, box_iou
+from torchvision.ops.feature_pyramid_network import LastLevelP6P7
+
+from retina.detection.anchors import AnchorGenerator
+from retina.detection.assign import Assigner
+from retina.detection.criterion import Criterion
+from retina.detection.losses.box import L1Loss
+from retina.detection.losses.classification import FocalLoss
+from retina.detection.postprocess import PostProcess
+from retina.models.retinanet import RetinaNet, build_retinanet
+from retina.structures import BoxTargets, Detections, ImageBatch
+
+NUM_CLASSES = 5
+CANVAS = (128, 192)
+SIZES = [(128, 170), (101, 192), (90, 120)]  # the last two are padded below, the first and the last at the right
+OBJECTS = [
+    ([[10, 20, 70, 90], [60.5, 30.25, 160, 120], [100, 5, 118, 30]], [0, 4, 2]),
+    ([[0, 0, 192, 101], [20, 40, 60, 60]], [1, 1]),
+    ([], []),
+]
+
+# Ours on the left, torchvision's on the right; `{}` is the rest of the name or a number.
+NAMES = [
+    (r"backbone\.(.*)", r"backbone.body.\1"),
+    (r"fpn\.lateral\.(\d)\.(.*)", r"backbone.fpn.inner_blocks.\1.0.\2"),
+    (r"fpn\.output\.(\d)\.(.*)", r"backbone.fpn.layer_blocks.\1.0.\2"),
+    (r"fpn\.(p6|p7)\.(.*)", r"backbone.fpn.extra_blocks.\1.\2"),
+    (r"class_subnet\.tower\.0\.(.*)", r"head.classification_head.conv.0.0.\1"),
+    (r"class_subnet\.tower\.2\.(.*)", r"head.classification_head.conv.1.0.\1"),
+    (r"class_subnet\.tower\.4\.(.*)", r"head.classification_head.conv.2.0.\1"),
+    (r"class_subnet\.tower\.6\.(.*)", r"head.classification_head.conv.3.0.\1"),
+    (r"class_subnet\.predict\.(.*)", r"head.classification_head.cls_logits.\1"),
+    (r"box_subnet\.tower\.0\.(.*)", r"head.regression_head.conv.0.0.\1"),
+    (r"box_subnet\.tower\.2\.(.*)", r"head.regression_head.conv.1.0.\1"),
+    (r"box_subnet\.tower\.4\.(.*)", r"head.regression_head.conv.2.0.\1"),
+    (r"box_subnet\.tower\.6\.(.*)", r"head.regression_head.conv.3.0.\1"),
+    (r"box_subnet\.predict\.(.*)", r"head.regression_head.bbox_reg.\1"),
+]
+
+
+def torchvisions_name(name: str) -> str:
+    (translated,) = [re.sub(ours, theirs, name) for ours, theirs in NAMES if re.fullmatch(ours, name)]
+    return translated
+
+
+class OurAnchors(nn.Module):
+    """Our anchors under torchvision's interface."""
+
+    def __init__(self, generator: AnchorGenerator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, images: ImageList, feature_maps: list[Tensor]) -> list[Tensor]:
+        anchors = self.generator([tuple(feature.shape[-2:]) for feature in feature_maps])
+        return [anchors] * len(images.image_sizes)
+
+
+@dataclass
+class Outcome:
+    """What one of the two networks made of the batch."""
+
+    logits: Tensor
+    deltas: Tensor
+    classification: float  # sums over the batch
+    box: float
+    gradients: dict[str, Tensor]  # by our names
+
+
+@dataclass
+class Pair:
+    ours: RetinaNet
+    theirs: TorchvisionRetinaNet
+    anchors: AnchorGenerator
+
+
+def build_theirs(depth: int, p6_from: str) -> TorchvisionRetinaNet:
+    """Torchvision's RetinaNet with weights that make frozen statistics, scores and boxes vary."""
+    torch.manual_seed(0)
+    resnet = get_model(f"resnet{depth}", weights=None, norm_layer=FrozenBatchNorm2d)
+    p6_channels = {"c5": resnet.fc.in_features, "p5": 256}[p6_from]
+    body = _resnet_fpn_extractor(resnet, 5, returned_layers=[2, 3, 4], extra_blocks=LastLevelP6P7(p6_channels, 256))
+    theirs = TorchvisionRetinaNet(body, NUM_CLASSES, detections_per_img=10_000, _skip_resize=True)
+    for module in theirs.modules():
+        if isinstance(module, FrozenBatchNorm2d):
+            nn.init.uniform_(module.weight, 0.3, 0.7)
+            nn.init.normal_(module.bias, std=0.1)
+            nn.init.normal_(module.running_mean, std=0.1)
+            nn.init.uniform_(module.running_var, 0.5, 2.0)
+    for head in (theirs.head.classification_head, theirs.head.regression_head):
+        for module in head.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, std=0.03)
+    nn.init.constant_(theirs.head.classification_head.cls_logits.bias, -3.0)
+    theirs.eval()
+    theirs.transform.train()  # only then does it leave out the resize, as it was told
+    return theirs
+
+
+@pytest.fixture(scope="module", params=[(50, "c5"), (18, "p5")], ids=["resnet50, P6 on C5", "resnet18, P6 on P5"])
+def pair(request) -> Pair:
+    depth, p6_from = request.param
+    theirs, anchors = build_theirs(depth, p6_from), AnchorGenerator()
+    ours = build_retinanet(
+        num_classes=NUM_CLASSES,
+        num_anchors=anchors.num_per_cell,
+        backbone={"depth": depth},
+        weights=None,
+        norm="frozen_bn",
+        p6_from=p6_from,
+    )
+    state = theirs.state_dict()
+    assert {torchvisions_name(name) for name in ours.state_dict()} == set(state)
+    ours.load_state_dict({name: state[torchvisions_name(name)] for name in ours.state_dict()})
+    theirs.anchor_generator = OurAnchors(anchors)
+    return Pair(ours.eval(), theirs, anchors)
+
+
+@pytest.fixture(scope="module")
+def batch() -> ImageBatch:
+    generator = torch.Generator().manual_seed(1)
+    pixels = torch.full((len(SIZES), 3, *CANVAS), 99, dtype=torch.uint8)  # padding must not matter
+    for image, (height, width) in zip(pixels, SIZES, strict=True):
+        # Blocks of 8 px make features differ from place to place. Noise keeps the max-pool from having to choose
+        # between equal pixels, where rounding decides which one gets the gradient.
+        blocks = torch.randint(200, (1, 3, height // 8 + 1, width // 8 + 1), generator=generator).float()
+        shades = nn.functional.interpolate(blocks, scale_factor=8)[0, :, :height, :width].byte()
+        image[:, :height, :width] = shades + torch.randint(56, shades.shape, generator=generator, dtype=torch.uint8)
+    return ImageBatch(pixels, torch.tensor(SIZES))
+
+
+def objects(position: int) -> tuple[Tensor, Tensor]:
+    boxes, labels = OBJECTS[position]
+    return torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4), torch.tensor(labels, dtype=torch.int64)
+
+
+def contents(batch: ImageBatch) -> list[Tensor]:
+    """The images as torchvision takes them: without padding, floats in 0..1."""
+    return [image[:, :h, :w].float() / 255 for image, (h, w) in zip(batch.pixels, SIZES, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def ours(pair: Pair, batch: ImageBatch) -> Outcome:
+    targets = Assigner(pair.anchors)(
+        CANVAS, [BoxTargets(*objects(position), torch.zeros(0, 4)) for position in range(len(SIZES))]
+    )
+    predictions = pair.ours(batch)
+    losses = Criterion(FocalLoss(), L1Loss())(predictions, targets)
+    (sum(losses.values()) / targets.num_positives).backward()
+    gradients = {name: parameter.grad for name, parameter in pair.ours.named_parameters()}
+    return Outcome(
+        predictions.logits.detach(),
+        predictions.deltas.detach(),
+        losses["classification"].item(),
+        losses["box"].item(),
+        gradients,
+    )
+
+
+@pytest.fixture(scope="module")
+def theirs(pair: Pair, batch: ImageBatch) -> Outcome:
+    network = pair.theirs
+    images, _ = network.transform(contents(batch))
+    assert images.tensors.shape[-2:] == CANVAS
+    features = list(network.backbone(images.tensors).values())
+    outputs = network.head(features)
+    anchors = network.anchor_generator(images, features)
+    classification, box, positives = [], [], 0
+    for position in range(len(SIZES)):
+        boxes, labels = objects(position)
+        one_image = {name: output[position : position + 1] for name, output in outputs.items()}
+        losses = network.compute_loss([{"boxes": boxes, "labels": labels}], one_image, anchors[position : position + 1])
+        matched = 0
+        if len(boxes):
+            matched = int((network.proposal_matcher(box_iou(boxes, anchors[position])) >= 0).sum())
+        # Torchvision divides the sums of an image by its own positives.
+        classification.append(losses["classification"] * max(1, matched))
+        box.append(losses["bbox_regression"] * max(1, matched))
+        positives += matched
+    assert positives > 20
+    ((sum(classification) + sum(box)) / positives).backward()
+    gradients = dict(network.named_parameters())
+    return Outcome(
+        outputs["cls_logits"].detach(),
+        outputs["bbox_regression"].detach(),
+        sum(classification).item(),
+        sum(box).item(),
+        {name: gradients[torchvisions_name(name)].grad for name, _ in pair.ours.named_parameters()},
+    )
+
+
+def test_logits_and_box_codes_are_torchvisions(ours, theirs):
+    assert ours.logits.std() > 0.3
+    assert ours.deltas.std() > 0.1
+    torch.testing.assert_close(ours.logits, theirs.logits, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(ours.deltas, theirs.deltas, rtol=1e-5, atol=1e-5)
+
+
+def test_focal_and_l1_sums_are_torchvisions(ours, theirs):
+    assert ours.classification == pytest.approx(theirs.classification, rel=1e-5)
+    assert ours.box == pytest.approx(theirs.box, rel=1e-5)
+    assert min(ours.classification, ours.box) > 1
+
+
+def test_the_gradients_of_every_parameter_are_torchvisions(ours, theirs):
+    assert ours.gradients.keys() == theirs.gradients.keys()
+    for name, gradient in ours.gradients.items():
+        expected = theirs.gradients[name]
+        assert expected.norm() > 0, name
+        assert (gradient - expected).norm() <= 1e-4 * expected.norm(), name
+
+
+def test_detections_are_torchvisions(pair, batch):
+    with torch.no_grad():
+        expected = pair.theirs(contents(batch))
+        predictions = pair.ours(batch)
+    found: list[Detections] = PostProcess()(predictions, pair.anchors(predictions.grid_sizes), batch.sizes)
+    for detections, image in zip(found, expected, strict=True):
+        # Torchvision also keeps boxes that lie in the padding and are empty once clipped; nothing suppresses those.
+        whole = (image["boxes"][:, 2:] > image["boxes"][:, :2]).all(dim=1).nonzero().squeeze(1)[:100]
+        assert len(whole) > 20
+        assert torch.equal(detections.labels, image["labels"][whole])
+        torch.testing.assert_close(detections.scores, image["scores"][whole], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(detections.boxes, image["boxes"][whole], rtol=1e-5, atol=1e-2)
