@@ -84,7 +84,11 @@ build_eval_loader = build_train_loader
 def _raise_errors(batches: Iterator[Batch | RetinaError]) -> Iterator[Batch]:
     for batch in batches:
         if isinstance(batch, RetinaError):
-            raise batch
+            try:
+                raise batch
+            finally:
+                # The error knows this frame: were it also known here, both would keep the processes for a while.
+                del batch
         yield batch
 
 

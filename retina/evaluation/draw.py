@@ -10,17 +10,14 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from retina.data.coco import CocoDataset
 from retina.evaluation.fonts import drawable
 from retina.evaluation.labels import Pen, Rectangle, draw_label, inclusive, place_labels, whole_pixels
 from retina.evaluation.palette import Color, class_color
-from retina.evaluation.predict import Evaluation
 from retina.structures import BoxTargets, Detections
 
 SMALL_IMAGE = 400  # pixels of the long side, up to which a picture is shown at twice its size
 CAPTION_BACKGROUND: Color = (32, 32, 32)
 CROWD_COLOR: Color = (190, 190, 190)
-SHOWN_SCORE = 0.3  # weaker detections are many and would hide the others
 
 
 def draw_boxes(
@@ -89,17 +86,6 @@ def ground_truth_beside_detections(
     right = _captioned(found, f"detections ({len(detections)})")
     gap = np.full((left.shape[0], max(4, image.shape[1] // 100), 3), CAPTION_BACKGROUND, dtype=np.uint8)
     return np.concatenate([left, gap, right], axis=1)
-
-
-def evaluation_pictures(dataset: CocoDataset, evaluation: Evaluation, *, count: int) -> list[np.ndarray]:
-    """Return ground truth beside detections for ``count`` images, evenly spread and always the same ones."""
-    count = min(count, len(dataset))
-    indices = [i * len(dataset) // count for i in range(count)]
-    pictures = []
-    for sample in map(dataset.sample, indices):
-        detections = strong(evaluation.detections[sample.image_id], SHOWN_SCORE)
-        pictures.append(ground_truth_beside_detections(sample.image, sample.targets, detections, dataset.class_names))
-    return pictures
 
 
 def strong(detections: Detections, score_threshold: float) -> Detections:

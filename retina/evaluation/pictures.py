@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from retina.data.coco import CocoDataset
-from retina.evaluation.draw import draw_boxes, ground_truth_beside_detections
+from retina.evaluation.draw import draw_boxes, ground_truth_beside_detections, strong
 from retina.evaluation.predict import Evaluation
 from retina.structures import Batch
 
@@ -30,9 +29,7 @@ def evaluation_pictures(
     pictures = []
     for index in spread_indices(np.diff(dataset.offsets) > 0, count):
         sample = dataset.sample(index)
-        found = evaluation.detections[sample.image_id]
-        shown = int((found.scores >= min_score).sum())  # best first
-        found = replace(found, boxes=found.boxes[:shown], scores=found.scores[:shown], labels=found.labels[:shown])
+        found = strong(evaluation.detections[sample.image_id], min_score)
         pictures.append(ground_truth_beside_detections(sample.image, sample.targets, found, dataset.class_names))
     return pictures
 

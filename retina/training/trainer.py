@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
 from retina.errors import CheckpointError, DivergedError, Interrupted
+from retina.evaluation.pictures import batch_pictures
 from retina.evaluation.predict import Evaluation
 from retina.evaluation.results import write_evaluation
 from retina.settings import Interval, RunSettings
@@ -117,8 +118,11 @@ class Trainer:
                 before = self.progress.step
                 began = time.perf_counter()
                 with self.phases("train"):
-                    self.train_step(next(stream))
+                    micro_batches = next(stream)
+                    self.train_step(micro_batches)
                 self.totals.seconds += time.perf_counter() - began
+                if before == 0:
+                    self._show_first_batch(micro_batches[0])
                 if self.progress.step > before:
                     self._after_step(before)
                 self._stop_if_asked(stop)
@@ -277,8 +281,14 @@ class Trainer:
         self.parts.optimizer.step()
         return True
 
+    def _show_first_batch(self, batch: Batch) -> None:
+        """Show what the network sees, boxes after augmentation: where wrong boxes or colours meet the eye first."""
+        if distributed.is_main():
+            self.run_log.pictures("train/first_batch", batch_pictures(batch, self.parts.identity["class_names"]), 0)
+
     def _after_step(self, before: int) -> None:
         step = self.progress.step
+        self.run_log.advance(step, self.length.epoch(step))
         if self._due(self.settings.log.every, "log.every", before) or step == self.length.num_steps:
             self._log()
         if self._due(self.settings.eval.every, "eval.every", before):

@@ -7,21 +7,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from retina.config.compose import CONFIGS, apply_value, compose_config, first_line, group_options, parse_override
+from retina.config.compose import CONFIGS, apply_value, compose_config, first_line, parse_override
 from retina.errors import ConfigError
-
-OPTIONS = [(group, option) for group, options in group_options().items() for option in options]
-
-
-@pytest.mark.parametrize(("group", "option"), OPTIONS, ids=lambda value: str(value))
-def test_every_option_of_every_group_composes(group: str, option: str) -> None:
-    composed = compose_config("train", [f"{group}={option}"])
-    assert composed.choices[group] == option
-
-
-def test_all_groups_were_looked_at() -> None:
-    assert len(OPTIONS) == len([*CONFIGS.rglob("*.yaml")]) - len([*CONFIGS.glob("*.yaml")])
-    assert {"dataset", "recipe", "experiment", "model", "loss/box", "loss/classification"} <= {g for g, _ in OPTIONS}
 
 
 def test_the_data_set_brings_its_recipe() -> None:

@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import pytest
 import torch
 
-from retina.data.coco import CocoDataset
-from retina.evaluation.draw import draw_boxes, evaluation_pictures, ground_truth_beside_detections, strong
+from retina.evaluation.draw import draw_boxes, ground_truth_beside_detections, strong
 from retina.evaluation.palette import class_color
-from retina.evaluation.predict import Evaluation
 from retina.structures import BoxTargets, Detections
 
 NAMES = ("cell", "größe", "никто")
@@ -104,18 +101,3 @@ def test_small_images_are_shown_at_twice_their_size():
 
 def test_weak_detections_are_left_out():
     assert strong(found(0.9, 0.3, 0.29), 0.3).scores.tolist() == pytest.approx([0.9, 0.3])
-
-
-def test_pictures_of_an_evaluation_are_always_of_the_same_images(tmp_path, annotations_file, instances):
-    for entry in instances["images"]:
-        grey = np.full((entry["height"], entry["width"], 3), entry["id"], dtype=np.uint8)
-        cv2.imwrite(str(tmp_path / entry["file_name"]), grey)
-    dataset = CocoDataset(tmp_path, annotations_file, name="tiny", split="val")
-    with torch.inference_mode():  # as an evaluation makes them
-        detections = {entry["id"]: found(0.9, 0.1) for entry in instances["images"]}
-    evaluation = Evaluation({}, [], detections)
-    pictures = evaluation_pictures(dataset, evaluation, count=2)
-    assert [picture.shape[1] > 2 * 2 * width for picture, width in zip(pictures, (150, 60), strict=True)] == [True] * 2
-    assert (pictures[0] == evaluation_pictures(dataset, evaluation, count=2)[0]).all()
-    assert len(evaluation_pictures(dataset, evaluation, count=10)) == 3
-    assert evaluation_pictures(dataset, evaluation, count=0) == []

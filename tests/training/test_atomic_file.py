@@ -29,9 +29,14 @@ def test_readers_see_the_old_content_until_the_block_ends(tmp_path):
 def test_a_failure_leaves_the_old_content_and_nothing_else(tmp_path, error):
     path = tmp_path / "last.pt"
     path.write_bytes(b"old")
-    with pytest.raises(type(error)), replace_atomically(path) as file:
-        file.write(b"half")
-        raise error
+
+    def fail_half_way() -> None:
+        with replace_atomically(path) as file:
+            file.write(b"half")
+            raise error
+
+    with pytest.raises(type(error)):
+        fail_half_way()
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["last.pt"]
 

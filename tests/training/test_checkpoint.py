@@ -222,6 +222,25 @@ def test_a_bare_pickle_is_not_opened_at_all(tmp_path):
     assert not made.exists()
 
 
+def test_a_power_cut_while_the_first_sha256_is_made_leaves_the_earlier_checkpoint_usable(tmp_path, monkeypatch):
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, state(1.0))
+    (tmp_path / "last.pt.sha256").unlink()
+    replace = Path.replace
+
+    def cut_before_the_second_rename(partial: Path, target: Path) -> None:
+        if target == path:
+            raise PowerCut
+        replace(partial, target)
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "replace", cut_before_the_second_rename)
+        with pytest.raises(PowerCut):
+            save_checkpoint(path, state(2.0))
+    assert (tmp_path / "last.pt.sha256").exists()
+    assert fill_of(path) == 1.0
+
+
 def test_another_file_is_not_a_checkpoint(tmp_path):
     path = tmp_path / "photo.pt"
     path.write_bytes(b"\xff\xd8\xff\xe0 a photograph")

@@ -83,6 +83,10 @@ def test_frozen_parameters_stay_bit_for_bit():
     for _ in range(5):
         shift(model[2], 0.1)
         ema.update(model)
+    with torch.no_grad():
+        model[0].bias.fill_(float("nan"))  # not even looked at
+    ema.update(model)
+    assert ema.model[0].bias.isfinite().all()
     assert torch.equal(ema.model[0].weight, model[0].weight)
     assert not torch.equal(ema.model[2].weight, model[2].weight)
 

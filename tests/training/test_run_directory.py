@@ -4,6 +4,7 @@ import json
 import os
 import threading
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 
@@ -81,6 +82,13 @@ def test_a_run_that_never_saved_is_refused_without_promising_that_it_can_be_resu
     assert f"rm -r {tmp_path}" in caught.value.fix
 
 
+def test_of_two_runs_that_both_found_the_folder_free_one_gets_it(tmp_path, monkeypatch):
+    create_run_directory(str(tmp_path / "mine"), name="bccd")
+    monkeypatch.setattr(Path, "exists", lambda _path: False)  # the other looked a moment earlier
+    with pytest.raises(ConfigError, match="the run directory cannot be made: .*mine: File exists"):
+        create_run_directory(str(tmp_path / "mine"), name="bccd")
+
+
 @pytest.mark.parametrize("run_dir", ["runs/lr=1", "runs/a,b"])
 def test_a_folder_that_could_not_be_named_in_a_later_command_is_refused(run_dir, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -139,7 +147,12 @@ def test_an_inner_phase_stops_the_outer_clock_so_that_seconds_add_up(monkeypatch
         now[0] += 2
         assert phases.seconds() == {"train": 7.0, "evaluate": 3.0}  # while it runs
     now[0] += 50  # between phases
-    with pytest.raises(RuntimeError), phases("train"):
-        now[0] += 1
-        raise RuntimeError
+
+    def fail_after_a_second() -> None:
+        with phases("train"):
+            now[0] += 1
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_after_a_second()
     assert phases.seconds() == {"train": 8.0, "evaluate": 3.0}

@@ -23,16 +23,12 @@ def test_the_first_signal_is_remembered_and_the_step_goes_on(number, capfd):
     assert "stopping after this step" in capfd.readouterr().err
 
 
-def test_a_second_ctrl_c_interrupts_at_once():
-    with pytest.raises(KeyboardInterrupt), StopRequest(announce=False):
-        send(signal.SIGINT)
-        send(signal.SIGINT)
-
-
-def test_ctrl_c_after_a_request_by_sigterm_interrupts_at_once():
-    with pytest.raises(KeyboardInterrupt), StopRequest(announce=False):
-        send(signal.SIGTERM)
-        send(signal.SIGINT)
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_after_a_request_interrupts_at_once(first):
+    with StopRequest(announce=False):
+        send(first)
+        with pytest.raises(KeyboardInterrupt):
+            send(signal.SIGINT)
 
 
 def test_a_second_sigterm_changes_nothing():
@@ -50,9 +46,14 @@ def test_only_one_rank_announces(capfd):
 
 def test_the_earlier_handlers_are_back_afterwards():
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    with pytest.raises(RuntimeError), StopRequest():
-        assert signal.getsignal(signal.SIGINT) != before[0]
-        raise RuntimeError
+
+    def fail_inside() -> None:
+        with StopRequest():
+            assert signal.getsignal(signal.SIGINT) != before[0]
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_inside()
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
