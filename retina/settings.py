@@ -107,6 +107,8 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class CheckpointSettings:
+    """When ``last.pt`` is written, besides the end of the run."""
+
     every: int | str = "1epoch"
 
     def __post_init__(self) -> None:
@@ -115,6 +117,8 @@ class CheckpointSettings:
 
 @dataclass(frozen=True)
 class EvalSettings:
+    """The evaluations during training."""
+
     every: int | str = "1epoch"
     split: str = "val"
     batch_size: int = 8  # images at once a rank
@@ -128,6 +132,8 @@ class EvalSettings:
 
 @dataclass(frozen=True)
 class LogSettings:
+    """When scalars are written to the console, metrics.jsonl and TensorBoard."""
+
     every: int | str = 20
 
     def __post_init__(self) -> None:

@@ -60,6 +60,11 @@ def test_an_epoch_ends_with_the_step_that_sees_its_last_image():
     assert occasions(Interval(epochs=1), batch_size=4, steps=5, images_per_epoch=10) == [3, 5]
 
 
+def test_rounding_does_not_put_off_an_occasion():
+    assert 1.1 * 10 > 11  # in floating point
+    assert occasions(Interval(epochs=1.1), batch_size=1, steps=12, images_per_epoch=10) == [11]
+
+
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 16])
 @pytest.mark.parametrize("epochs", [0.1, 0.25, 1.0, 3.0])
 def test_no_occasion_is_lost_or_doubled_over_a_long_run(batch_size, epochs):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import tempfile
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 
 import hydra
@@ -64,7 +65,11 @@ def _dispatch(name: str, function: Function, settings: type | None, typed: list[
         return
     if not flags.hydra_help and not flags.shell_completion:
         check_command(flags.config_name or name, overrides, settings=settings, multirun=flags.multirun, folders=folders)
-    _hand_over(name, function, typed, overrides, outcome)
+    shown = io.StringIO()
+    # Hydra would print a traceback if nobody read what it shows (`| head`), so it is printed here.
+    with redirect_stdout(shown) if flags.cfg or flags.info else nullcontext():
+        _hand_over(name, function, typed, overrides, outcome)
+    sys.stdout.write(shown.getvalue())
 
 
 def _run_or_show(config: DictConfig, function: Function, flags: Namespace, outcome: Outcome) -> None:
@@ -101,7 +106,6 @@ def _hand_over(name: str, function: Function, typed: list[str], overrides: list[
             raise KeyboardInterrupt  # ends the other jobs of a sweep too
 
     failed: list[str] = []
-
     flags = list(typed)
     for override in overrides:
         flags.remove(override)

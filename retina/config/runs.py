@@ -68,7 +68,7 @@ def _train(config: DictConfig, device: torch.device) -> None:
         if resumed:
             trainer.load_state_dict(resumed)
         _say_start(log, config, run, machine, datasets, parts, length)
-        log.configuration(OmegaConf.to_yaml(config))
+        log.configuration(OmegaConf.to_yaml(config), trainer.progress.step)
         try:
             trainer.fit()
         finally:
@@ -212,7 +212,13 @@ def _evaluate_checkpoint(config: DictConfig, machine: Machine) -> None:
     chosen = OmegaConf.to_container(config.dataset, resolve=True)
     assert isinstance(chosen, dict)
     given = {name: value for name, value in chosen.items() if value is not None}
-    folder = instantiate(given if "_target_" in given else {**saved["dataset"], **given}, _convert_="all")
+    node = given if "_target_" in given else {**saved["dataset"], **given}
+    if "_target_" not in node:
+        raise ConfigError(
+            f"the data set {node['name']!r} that the checkpoint was trained on is of a kind that is not rebuilt from a file",
+            fix="choose the data to evaluate on: dataset=<name> dataset.root=<folder>",
+        )
+    folder = instantiate(node, _convert_="all")
     split = config.split or "val"
     dataset = open_split(folder, split)
     assigner = build_assigner(saved["anchors"])

@@ -14,11 +14,11 @@ from retina.settings import RunSettings
 
 # The one `_target_` that each section may have, by its exact name. A prefix would not do: a name that walks through a
 # module's imports (retina.models.retinanet.torch.hub.load) reaches any function.
-ALLOWED_TARGETS: dict[str, frozenset[str]] = {
-    "model": frozenset({"retina.models.retinanet.build_retinanet"}),
-    "anchors": frozenset({"retina.detection.assign.Assigner"}),
-    "postprocess": frozenset({"retina.detection.postprocess.PostProcess"}),
-    "dataset": frozenset({"retina.data.folders.CocoFolder", "retina.data.shapes.ShapesFolder"}),
+ALLOWED_TARGETS: dict[str, tuple[str, ...]] = {
+    "model": ("retina.models.retinanet.build_retinanet",),
+    "anchors": ("retina.detection.assign.Assigner",),
+    "postprocess": ("retina.detection.postprocess.PostProcess",),
+    "dataset": ("retina.data.folders.CocoFolder", "retina.data.shapes.ShapesFolder"),
 }
 
 # A configuration of ours is 4 kB; YAML of some size can unfold into gigabytes.
@@ -45,7 +45,7 @@ def model_config_from(text: str) -> dict[str, Any]:
         sections["dataset"] = _section(tree, "dataset")
     else:
         sections["dataset"] = {"name": dataset.get("name")}
-    problems = _unsafe("image", image, frozenset())
+    problems = _unsafe("image", image, ())
     problems += [mistake.what for mistake in check_scalars({"image": image}, RunSettings)]
     if not isinstance(dataset.get("name"), str):
         problems.append("dataset.name is not a text")
@@ -63,7 +63,7 @@ def listed_target(section: str, name: str) -> Any:
     Raises:
         CheckpointError: it is not listed, or the name leads to something that is defined elsewhere.
     """
-    if name not in ALLOWED_TARGETS.get(section, frozenset()):
+    if name not in ALLOWED_TARGETS.get(section, ()):
         raise _unusable(f"{section}._target_ is {name!r}, which is not listed")
     module, _, attribute = name.rpartition(".")
     found = getattr(importlib.import_module(module), attribute, None)
@@ -99,7 +99,7 @@ def _section(tree: Mapping[str, Any], section: str) -> dict[str, Any]:
     return node
 
 
-def _unsafe(path: str, value: Any, targets: frozenset[str], *, is_root: bool = True) -> list[str]:
+def _unsafe(path: str, value: Any, targets: tuple[str, ...], *, is_root: bool = True) -> list[str]:
     """Return what is not plain in ``value``; only its root may have a ``_target_``, one of ``targets``."""
     if isinstance(value, dict):
         problems = []

@@ -57,14 +57,9 @@ def read_annotations(path: Path) -> CocoArrays:
         training_boxes = _clipped_xyxy(boxes, sizes[owner])
         keep, notes = _usable(file, boxes, training_boxes)
         outside = keep & _leaves_image(boxes, sizes[owner])
-    if outside.any():
-        leaving = _count(outside, "box leaves its image", "boxes leave their image")
-        notes.append(f"{leaving}, clipped for training: {file.ids(outside)}")
     order = np.flatnonzero(keep)
     order = order[np.argsort(owner[order], kind="stable")]  # by image, within an image in the file's order
     counts = np.bincount(owner[order], minlength=len(image_ids))
-    if (counts == 0).any():
-        notes.append(f"{(counts == 0).sum()} of {len(image_ids)} images have no objects (kept)")
     return CocoArrays(
         category_ids=category_ids,
         class_names=class_names,
@@ -77,7 +72,7 @@ def read_annotations(path: Path) -> CocoArrays:
         areas=areas[order],
         crowd=crowd[order],
         offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        notes=(*notes, *area_notes),
+        notes=(*notes, *_kept_notes(file, outside, counts), *area_notes),
         fingerprint=fingerprint,
     )
 
@@ -109,6 +104,16 @@ def _usable(file: CocoFile, boxes: np.ndarray, corners: np.ndarray) -> tuple[np.
                 f"{_count(wrong, 'box', 'boxes')} {kind} left out of training and evaluation: {file.ids(wrong)}"
             )
     return inside, notes
+
+
+def _kept_notes(file: CocoFile, outside: np.ndarray, counts: np.ndarray) -> list[str]:
+    notes = []
+    if outside.any():
+        leaving = _count(outside, "box leaves its image", "boxes leave their image")
+        notes.append(f"{leaving}, clipped for training: {file.ids(outside)}")
+    if (counts == 0).any():
+        notes.append(f"{(counts == 0).sum()} of {len(counts)} images have no objects (kept)")
+    return notes
 
 
 def _count(mask: np.ndarray, one: str, many: str) -> str:

@@ -11,7 +11,7 @@ import torch
 
 from retina.data.annotations import read_annotations
 from retina.data.images import EXIF_POLICIES, image_path, read_image
-from retina.errors import DataError
+from retina.errors import ConfigError, DataError
 from retina.structures import BoxTargets, Sample
 
 
@@ -43,16 +43,11 @@ class CocoDataset:
             DataError: the folder or the file cannot be used.
         """
         if exif not in EXIF_POLICIES:
-            raise ValueError(f"exif must be one of {', '.join(EXIF_POLICIES)}, got {exif!r}")
+            raise ConfigError(f"dataset.exif must be one of {', '.join(EXIF_POLICIES)}, got {exif!r}")
         self.name, self.split, self.exif = name, split, exif
-        self.images_root = None if images is None else Path(images)
         self.annotations_file = Path(annotations)
-        if self.images_root is not None and not self.images_root.is_dir():
-            raise DataError(
-                f"the folder of {split} images of {name!r} does not exist: {self.images_root}",
-                fix="put the images there, or name the folder that holds them",
-            )
-        self._resolved_root = None if images is None else os.path.realpath(images)
+        self.images_root = None if images is None else Path(images)
+        self._resolved_root = None if images is None else self._resolve(Path(images))
         arrays = read_annotations(self.annotations_file)
         self.category_ids, self.class_names = arrays.category_ids, arrays.class_names
         self.image_ids, self.file_names, self.sizes = arrays.image_ids, arrays.file_names, arrays.sizes
@@ -145,6 +140,14 @@ class CocoDataset:
             for category_id, name in zip(self.category_ids, self.class_names, strict=True)
         ]
         return {"info": {}, "images": images, "annotations": annotations, "categories": categories}
+
+    def _resolve(self, images: Path) -> str:
+        if not images.is_dir():
+            raise DataError(
+                f"the folder of {self.split} images of {self.name!r} does not exist: {images}",
+                fix="put the images there, or name the folder that holds them",
+            )
+        return os.path.realpath(images)
 
     def _place(self, index: int) -> str:
         return f"image {self.image_ids[index]} {self.file_names[index]!r}"

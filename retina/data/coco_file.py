@@ -173,9 +173,12 @@ def read_json(path: Path) -> tuple[dict[str, Any], str]:
         raw = path.read_bytes()
     except OSError as error:
         raise DataError(f"the annotation file cannot be read ({error.strerror}): {path}", fix=fix) from None
+    fingerprint = hashlib.sha256(raw).hexdigest()
     try:
+        text = raw.decode("utf-8-sig")
+        del raw  # COCO's training file is 450 MB, and its text as much again
         # Outlines are most of a COCO file and are not needed: forgotten while it is parsed, they take no memory.
-        content = json.loads(raw.decode("utf-8-sig"), object_hook=_without_outline)
+        content = json.loads(text, object_hook=_without_outline)
     except UnicodeDecodeError as error:
         raise DataError(f"the annotation file is not UTF-8 text (byte {error.start}): {path}", fix=fix) from None
     except (ValueError, RecursionError) as error:
@@ -183,7 +186,7 @@ def read_json(path: Path) -> tuple[dict[str, Any], str]:
     if not isinstance(content, dict):
         why = "a COCO annotation file is an object; a list is how detections are written"
         raise DataError(f"the annotation file holds a {type(content).__name__}: {path}", why=why, fix=fix)
-    return content, hashlib.sha256(raw).hexdigest()
+    return content, fingerprint
 
 
 def _without_outline(record: dict[str, Any]) -> dict[str, Any]:

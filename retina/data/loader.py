@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from retina.data.augment import Augment
 from retina.data.coco import CocoDataset
 from retina.data.samplers import SampleKey
-from retina.errors import RetinaError
+from retina.errors import OutOfMemoryError, RetinaError
 from retina.structures import Batch, BoxTargets, Sample
 
 PREFETCH_FACTOR = 4  # batches that each process makes ahead: hides an image that takes long, costs their memory
@@ -82,7 +82,19 @@ build_eval_loader = build_train_loader
 
 
 def _raise_errors(batches: Iterator[Batch | RetinaError]) -> Iterator[Batch]:
-    for batch in batches:
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error) or "Traceback" in str(error):  # the latter: raised by a batch
+                raise
+            raise OutOfMemoryError(
+                f"a loader process ended unexpectedly: {error}",
+                why="usually the system ended it because memory or shared memory (/dev/shm) ran out",
+                fix="train.workers=0, or fewer than now; in a container raise --shm-size",
+            ) from error
         if isinstance(batch, RetinaError):
             try:
                 raise batch

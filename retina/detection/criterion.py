@@ -58,7 +58,7 @@ class Criterion(nn.Module):
         anchors, boxes = targets.positive_anchors, targets.positive_boxes
         if self.box.space == "boxes":
             return self.box(decode_boxes(deltas, anchors), boxes)
-        return self.box(deltas.to(anchors.dtype), encode_boxes(boxes, anchors).clamp(min=MIN_LOG_SCALE))
+        return self.box(deltas, encode_boxes(boxes, anchors).clamp(min=MIN_LOG_SCALE))
 
 
 def _positive_deltas(predictions: Predictions, targets: AnchorTargets) -> Tensor:

@@ -73,15 +73,14 @@ class Console:
         is_training = "train/loss" in values
         if is_training:
             self._timings.append((self._clock(), step))
-        numbers = format_scalars(values)
-        if is_training and (eta := self._eta(step)) is not None:
-            numbers = f"{numbers}  ETA {eta}"
-        line = f"step {step}/{self.num_steps}  epoch {epoch:g}  {numbers}"
+        eta = self._eta(step) if is_training else None
+        line = f"step {step}/{self.num_steps}  epoch {epoch:g}  {format_scalars(values)}"
+        line = line if eta is None else f"{line}  ETA {eta}"
         if self._bar is None or not is_training:
             self.say(line)
         else:
             self.write_log(line)
-            self._bar.show(numbers)
+            self._bar.show(values, eta)
         self.advance(step, epoch)
 
     def close(self) -> None:
@@ -136,13 +135,14 @@ class _Bar(Progress):
         self.numbers = Text("", no_wrap=True, overflow="ellipsis")
         super().__init__(
             TextColumn("epoch {task.fields[epoch]:g}"),
-            BarColumn(),
+            BarColumn(bar_width=20),  # the whole fits into 80 columns
             MofNCompleteColumn(),
             TaskProgressColumn(),
+            TextColumn("{task.fields[pace]}"),
             console=rich_console.Console(file=stream),
             refresh_per_second=4,
         )
-        self.steps = self.add_task("", total=num_steps, epoch=0)
+        self.steps = self.add_task("", total=num_steps, epoch=0, pace="")
 
     def get_renderables(self) -> Iterable[RenderableType]:
         """Yield the bar, then the numbers."""
@@ -154,9 +154,13 @@ class _Bar(Progress):
             self.start()
         self.update(self.steps, completed=step, epoch=epoch)
 
-    def show(self, numbers: str) -> None:
-        # The bar has 80 columns or so: the group before the slash is left out, it is always training.
-        self.numbers.plain = numbers.replace("train/", "")
+    def show(self, values: Mapping[str, float | None], eta: timedelta | None) -> None:
+        speed = values.get("train/images_per_second")
+        parts = ["" if speed is None else f"{speed:.1f} images/s", "" if eta is None else f"ETA {eta}"]
+        self.update(self.steps, pace="  ".join(filter(None, parts)))
+        others = {name: value for name, value in values.items() if name != "train/images_per_second"}
+        # There are 80 columns or so: what every name begins with is left out here.
+        self.numbers.plain = format_scalars(others).replace("train/loss_", "").replace("train/", "")
 
 
 def _is_terminal(stream: TextIO | None) -> bool:

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from retina.errors import ConfigError
+from retina.errors import ConfigError, RetinaError
 from retina.training import distributed
 from retina.training.atomic_file import write_text_atomically
 from retina.training.environment import describe_environment
@@ -59,7 +59,6 @@ def write_manifest(
         data: what identifies the data set, such as :func:`retina.training.environment.fingerprint` of its annotations.
         command: the command line; None takes that of this process.
     """
-    path = run_dir / "manifest.json"
     manifest = {
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
         **describe_environment(command),
@@ -68,17 +67,14 @@ def write_manifest(
         "data": dict(data),
         "seconds": {},
     }
-    if path.exists():
-        earlier = json.loads(path.read_text(encoding="utf-8"))
+    if earlier := _read_manifest(run_dir):
         manifest["earlier_starts"] = [*earlier.pop("earlier_starts", []), earlier]
-    write_text_atomically(path, json.dumps(manifest, indent=2) + "\n")
+    _replace_manifest(run_dir, manifest)
 
 
 def update_manifest(run_dir: Path, **facts: Any) -> None:
     """Set entries of ``manifest.json``, as ``seconds=phases.seconds()`` at the end of a run."""
-    path = run_dir / "manifest.json"
-    manifest = {**json.loads(path.read_text(encoding="utf-8")), **facts}
-    write_text_atomically(path, json.dumps(manifest, indent=2) + "\n")
+    _replace_manifest(run_dir, {**_read_manifest(run_dir), **facts})
 
 
 class Phases:
@@ -116,6 +112,27 @@ class Phases:
             phase = self._running[-1]
             self._seconds[phase] = self._seconds.get(phase, 0.0) + now - self._since
         self._since = now
+
+
+def _read_manifest(run_dir: Path) -> dict[str, Any]:
+    """Return the manifest; empty where there is none or it cannot be read: no run shall end for that."""
+    try:
+        manifest = json.loads((run_dir / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return manifest if isinstance(manifest, dict) else {}
+
+
+def _replace_manifest(run_dir: Path, manifest: Mapping[str, Any]) -> None:
+    path = run_dir / "manifest.json"
+    try:
+        write_text_atomically(path, json.dumps(manifest, indent=2) + "\n")
+    except OSError as error:
+        raise RetinaError(
+            f"the manifest cannot be written: {path}: {error.strerror or error}",
+            why="a full disk, or no permission to write there",
+            fix=f"make room or give write permission in {run_dir}",
+        ) from error
 
 
 def _claim_given(run_dir: str) -> Path:

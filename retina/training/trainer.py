@@ -109,7 +109,7 @@ class Trainer:
             DivergedError: a loss or gradient was not finite.
             Interrupted: a signal asked to stop; everything is saved.
         """
-        with StopRequest() as stop:
+        with StopRequest(announce=distributed.is_main()) as stop:
             stream = self._stream()
             while self.progress.step < self.length.num_steps:
                 if self._out_of_patience():

@@ -75,8 +75,7 @@ def test_the_same_mistake_is_told_once_for_all_jobs_of_a_sweep() -> None:
     with pytest.raises(ConfigError) as told:
         _check("train.seed=1,2", "optimizer.lr=0.1,fast", "loss/box=l1,l2", multirun=True)
     assert sorted(told.value.what.splitlines()) == [
-        "  loss/box has no option 'l2'; did you mean loss/box=l1? It has ciou, diou, eiou, focal_eiou, giou, l1, "
-        "smooth_l1",
+        "  loss/box has no option 'l2'; choose one of ciou, diou, eiou, focal_eiou, giou, l1, smooth_l1",
         "  optimizer.lr must be a number, got 'fast'",
         "2 mistakes in the configuration:",
     ]
@@ -91,7 +90,7 @@ def test_no_mistakes_raise_nothing() -> None:
 def test_custom_data_passes_with_its_four_paths() -> None:
     paths = [f"dataset.{split}.{part}=x" for split in ("train", "val") for part in ("images", "annotations")]
     _check("dataset=custom", *paths)
-    with pytest.raises(ConfigError, match=r"dataset=custom needs dataset.val.annotations$"):
+    with pytest.raises(ConfigError, match=r"dataset=custom needs dataset.val.annotations\n"):
         _check("dataset=custom", *paths[:-1])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -40,7 +39,7 @@ def test_an_unset_environment_variable_is_named_with_its_setting(monkeypatch: py
 
 
 def test_other_references_that_lead_nowhere_and_missing_values_are_told() -> None:
-    tree, mistakes = to_plain(OmegaConf.create({"a": "${nowhere.x}", "b": "???", "c": "${oc.env:HOME,}"}))
+    tree, mistakes = to_plain(OmegaConf.create({"a": "${nowhere.x}", "b": "???", "c": "${oc.env:HOME}"}))
     assert tree["a"] == tree["b"] == UNKNOWN
     assert "a is ${nowhere.x}, which cannot be resolved" in mistakes[0].what
     assert mistakes[1].what == "b must be given"
@@ -67,16 +66,8 @@ def test_a_section_that_is_a_value_is_told() -> None:
     assert _told(check_scalars({"train": 5}, RunSettings)) == ["train must be a section, got 5"]
 
 
-def test_defaults_of_a_dataclass_without_values_pass() -> None:
-    @dataclass(frozen=True)
-    class Inner:
-        depth: int = 3
-
-    @dataclass(frozen=True)
-    class Outer:
-        inner: Inner = field(default_factory=Inner)
-
-    assert check_scalars({}, Outer) == []
+def test_sections_that_are_left_out_have_their_defaults() -> None:
+    assert check_scalars({}, RunSettings) == []
 
 
 def test_evaluation_needs_a_checkpoint_or_a_results_file() -> None:
@@ -124,7 +115,7 @@ def test_the_anchors_section_feeds_two_targets() -> None:
 def test_a_value_out_of_range_is_told_once_even_if_its_type_is_wrong_too() -> None:
     node = {"_target_": "retina.models.retinanet.build_retinanet", "backbone": {"depth": 42}, "prior": True}
     assert _told(check_nodes({"model": node})) == [
-        "model.prior must be a number, got True".replace("True", "true"),
+        "model.prior must be a number, got true",
         "model.backbone.depth must be one of 18, 34, 50, 101, 152, got 42",
     ]
 

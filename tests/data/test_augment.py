@@ -252,6 +252,24 @@ def test_albumentations_own_turns_move_boxes_with_their_pixels(name):
         torch.testing.assert_close(result.targets.boxes, torch.tensor([found], dtype=torch.float32), atol=1e-3, rtol=0)
 
 
+def test_transforms_can_be_given_as_a_list_of_settings():
+    from hydra.utils import instantiate
+    from omegaconf import OmegaConf
+
+    settings = OmegaConf.create(
+        """
+        - {_target_: albumentations.VerticalFlip, p: 0.5}
+        - {_target_: albumentations.RandomRotate90, p: 0.5}
+        - {_target_: albumentations.OneOf, p: 1, transforms: [{_target_: albumentations.Blur, p: 1}]}
+        - {_target_: retina.data.augment.ScaleCrop, scale: [0.6, 1.6], p: 0.8}
+        - {_target_: retina.data.augment.ColorMatrix, brightness: [0.9, 1.2], hue: 0.02, p: 0.8}
+        """
+    )
+    result = augment(*instantiate(settings, _convert_="all"))(make_sample(), epoch=0, index=0)
+    assert result.image.dtype == np.uint8
+    assert sorted(result.image.shape[:2]) == [48, 64]
+
+
 def test_what_is_no_transform_is_told_with_its_place():
     with pytest.raises(ConfigError, match=r"augment.transforms\[1\] is no transform of albumentations but 'flip'"):
         augment(A.HorizontalFlip(), "flip")

@@ -9,7 +9,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from retina.data.coco import CocoDataset
-from retina.errors import DataError
+from retina.errors import ConfigError, DataError
 
 # README of the shared folder: what pycocotools must print for its detections.
 OFFICIAL = [
@@ -97,6 +97,12 @@ def test_the_wrong_folder_of_images_is_told_at_once(coco_folder):
         CocoDataset(coco_folder / "images" / "deep", coco_folder / "instances.json", name="tiny", split="val")
 
 
+def test_the_folder_of_images_itself_may_be_a_link(coco_folder):
+    (coco_folder / "link").symlink_to(coco_folder / "images")
+    dataset = CocoDataset(coco_folder / "link", coco_folder / "instances.json", name="tiny", split="val")
+    assert dataset.sample(4).image_id == 99
+
+
 def test_a_missing_image_is_told_with_its_id_and_name(dataset, coco_folder):
     (coco_folder / "images" / "b.png").unlink()
     with pytest.raises(DataError, match=r"image 7 'b.png' cannot be read \(No such file"):
@@ -126,7 +132,7 @@ def test_sides_that_are_swapped_point_to_the_exif_setting(coco_folder, content):
 
 
 def test_an_unknown_exif_policy_is_refused(coco_folder):
-    with pytest.raises(ValueError, match="exif must be one of ignore, apply, got 'turn'"):
+    with pytest.raises(ConfigError, match="exif must be one of ignore, apply, got 'turn'"):
         CocoDataset(None, coco_folder / "instances.json", name="tiny", split="val", exif="turn")
 
 

@@ -15,7 +15,7 @@ from retina.data.coco import CocoDataset
 from retina.data.collate import Collate
 from retina.data.loader import AugmentedImages, build_eval_loader, build_train_loader
 from retina.data.samplers import EvalBatchSampler, KeyedBatchSampler, SampleKey
-from retina.errors import DataError
+from retina.errors import DataError, OutOfMemoryError
 from retina.structures import AnchorTargets, Batch, BoxTargets
 
 
@@ -123,6 +123,23 @@ def test_a_mistake_of_ours_in_a_loader_process_keeps_its_type(dataset):
     )
     with pytest.raises(ZeroDivisionError, match="ours"):
         list(loader)
+
+
+def test_a_loader_process_that_is_killed_is_told_without_a_traceback(dataset):
+    def killed(canvas, targets):
+        os.kill(os.getpid(), signal.SIGKILL)  # as the system does when memory runs out
+
+    loader = build_eval_loader(
+        dataset,
+        Augment([], short_side=64, long_side=96, seed=0),
+        Collate(killed),
+        EvalBatchSampler(dataset.sizes, batch_size=4),
+        workers=1,
+        pin_memory=False,
+    )
+    with pytest.raises(OutOfMemoryError, match="a loader process ended unexpectedly") as caught:
+        list(loader)
+    assert "train.workers=0" in str(caught.value)
 
 
 class Inspecting:

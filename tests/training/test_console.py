@@ -37,12 +37,12 @@ EVAL = {"eval/AP": 0.41234, "eval/AP50": 0.7, "eval/APs": None, "eval/AR1": 0.2,
 @pytest.fixture
 def terminal(monkeypatch) -> Terminal:
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("COLUMNS", "80")
     return Terminal()
 
 
-def make(tmp_path, stream, clock=None, num_steps=900) -> Console:
-    return Console(tmp_path / "train.log", num_steps=num_steps, stream=stream, clock=clock or Clock())
+def make(tmp_path, stream, clock=None) -> Console:
+    return Console(tmp_path / "train.log", num_steps=900, stream=stream, clock=clock or Clock())
 
 
 def log_of(tmp_path) -> list[str]:
@@ -79,18 +79,20 @@ def test_remaining_time_follows_the_pace_and_goes_on_after_a_resume(tmp_path):
 
 
 def test_on_a_terminal_numbers_are_in_the_bar_and_words_above_it(tmp_path, terminal):
-    console = make(tmp_path, terminal)
+    clock = Clock()
+    console = make(tmp_path, terminal, clock)
     console.say("[bold] is no markup")
-    console.advance(119, 3)
-    console.scalars(120, 3, TRAIN)
+    console.scalars(100, 3, TRAIN)
+    clock.now = 40.0
+    console.scalars(120, 3, {**TRAIN, "train/grad_norm": 3.21})
     console.scalars(120, 3, EVAL)
     console.close()
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue())
     assert "[bold] is no markup\n" in shown
-    assert "120/900" in shown
-    assert "loss 0.8123  loss_classification 0.5" in shown
+    assert re.search(r"epoch 3 .+ 120/900 +13% 31\.3 images/s +ETA 0:26:00", shown)
+    assert "loss 0.8123  classification 0.5  box 0.3  lr 0.00125  grad_norm 3.21" in shown
     assert "epoch 3  eval/AP 0.4123" in shown
-    assert log_of(tmp_path)[1].startswith("step 120/900  epoch 3  train/loss 0.8123")
+    assert log_of(tmp_path)[2].startswith("step 120/900  epoch 3  train/loss 0.8123")
     assert terminal.getvalue().rstrip("\n").endswith("\x1b[?25h")  # the cursor is back
 
 

@@ -69,7 +69,11 @@ def two_ranks(root, tmp_path_factory) -> list[dict]:
         )
         for rank in range(2)
     ]
-    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    try:
+        outputs = [process.communicate(timeout=240)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()  # one that failed leaves the other waiting
     assert [process.returncode for process in processes] == [0, 0]
     return [json.loads(output.splitlines()[-1]) for output in outputs]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from retina.errors import ConfigError
+from retina.errors import ConfigError, RetinaError
 from retina.training import run_directory
 from retina.training.run_directory import Phases, create_run_directory, update_manifest, write_manifest
 
@@ -134,6 +134,17 @@ def test_going_on_with_a_run_keeps_its_earlier_starts(tmp_path):
         (2, {"train": 2.0}),
     ]
     assert not any("earlier_starts" in start for start in manifest["earlier_starts"])
+
+
+def test_a_manifest_that_was_damaged_by_hand_does_not_stop_a_run(tmp_path):
+    (tmp_path / "manifest.json").write_text("{ half")
+    write_manifest(tmp_path, seed=3, precision="bf16", data={})
+    assert "earlier_starts" not in json.loads((tmp_path / "manifest.json").read_text())
+
+
+def test_a_manifest_that_cannot_be_written_is_told(tmp_path):
+    with pytest.raises(RetinaError, match=r"the manifest cannot be written: .*manifest\.json: No such file"):
+        update_manifest(tmp_path / "absent", seconds={})
 
 
 def test_an_inner_phase_stops_the_outer_clock_so_that_seconds_add_up(monkeypatch):

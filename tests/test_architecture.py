@@ -1,0 +1,262 @@
+"""The rules of the house, held by looking at every file."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LIBRARY = sorted((ROOT / "retina").rglob("*.py"))
+ENTRY_POINTS = [ROOT / "train.py", ROOT / "evaluate.py", *sorted((ROOT / "tools").glob("*.py"))]
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+EVERYTHING = [*LIBRARY, *ENTRY_POINTS, *TESTS, *sorted((ROOT / "benchmarks").rglob("*.py"))]
+
+# Who may import whom: a package imports only what stands on a lower level, and itself.
+LEVELS = [
+    {"structures", "boxes", "errors", "settings"},
+    {"data", "models", "detection"},
+    {"training", "evaluation"},
+    {"config"},
+]
+# Read by every module's own test, not by a file of the same name.
+WITHOUT_OWN_TEST = {"__init__.py"}
+# What runs arbitrary code, reads pickles, or ends the process from inside the library.
+FORBIDDEN_CALLS = {"eval", "exec", "pickle.load", "pickle.loads", "sys.exit", "exit", "quit", "os._exit", "os.system"}
+CONFIG_LIBRARIES = {"hydra", "omegaconf"}
+PARALLEL = {"configs": {"model": "models", "optimizer": "training", "schedule": "training", "dataset": "data",
+                        "augment": "data", "anchors": "detection", "loss": "detection"}}  # fmt: skip
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _imports(path: Path) -> Iterator[str]:
+    """Yield the full names of the imported modules, ``from a import b`` as ``a.b``."""
+    for node in ast.walk(_tree(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _part(dotted: str) -> str | None:
+    """Return the part of the library that a full name belongs to: ``retina.data.coco`` is of ``data``."""
+    names = dotted.split(".")
+    return names[1] if names[0] == "retina" and len(names) > 1 else None
+
+
+def _part_of_file(path: Path) -> str:
+    return path.relative_to(ROOT / "retina").parts[0].removesuffix(".py")
+
+
+def _level(part: str) -> int | None:
+    return next((level for level, parts in enumerate(LEVELS) if part in parts), None)
+
+
+def _dotted(node: ast.expr) -> str:
+    if isinstance(node, ast.Attribute):
+        return f"{_dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _public_definitions(path: Path) -> Iterator[tuple[str, ast.AST]]:
+    """Yield the public functions, classes and methods of a module with their names."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    for node in _tree(path).body:
+        if isinstance(node, kinds) and not node.name.startswith("_"):
+            yield node.name, node
+            for member in node.body if isinstance(node, ast.ClassDef) else []:
+                if isinstance(member, kinds) and not member.name.startswith("_") and not _is_override(member):
+                    yield f"{node.name}.{member.name}", member
+
+
+def _is_override(node: ast.AST) -> bool:
+    """Tell whether a method takes its meaning, and its docstring, from a base class of another library."""
+    return getattr(node, "name", "") in {"forward", "extra_repr", "train", "per_box", "compare", "additive"}
+
+
+def test_every_file_is_looked_at() -> None:
+    assert len(LIBRARY) >= 60
+    assert len(ENTRY_POINTS) >= 3
+    assert len(TESTS) >= 40
+
+
+def test_only_the_configuration_package_knows_of_hydra() -> None:
+    looked_at = [path for path in LIBRARY if _part_of_file(path) != "config"]
+    assert len(looked_at) >= 45
+    guilty = [_name(p) for p in looked_at if {name.split(".")[0] for name in _imports(p)} & CONFIG_LIBRARIES]
+    assert guilty == []
+
+
+def test_imports_go_down_only() -> None:
+    looked_at, guilty = 0, []
+    for path in LIBRARY:
+        own = _part_of_file(path)
+        if own == "__init__":
+            continue
+        assert _level(own) is not None, f"{own} stands on no level: add it to LEVELS"
+        looked_at += 1
+        for imported in _imports(path):
+            part = _part(imported)
+            if part is None or part == own:
+                continue
+            level, limit = _level(part), _level(own)
+            if level is None or limit is None or level > limit or (level == limit and level in (1, 3)):
+                guilty.append(f"{_name(path)} imports {imported}")
+    assert looked_at >= 60
+    assert guilty == []
+
+
+def test_the_library_does_not_import_the_entry_points() -> None:
+    entries = {path.stem for path in ENTRY_POINTS} | {"tools", "tests"}
+    guilty = [f"{_name(p)} imports {n}" for p in LIBRARY for n in _imports(p) if n.split(".")[0] in entries]
+    assert guilty == []
+
+
+def test_what_is_read_before_torch_does_not_import_it() -> None:
+    # Everything that runs before the first mistake is told; importing torch takes seconds.
+    early = [ROOT / "retina" / name for name in ("errors.py", "settings.py")]
+    late = {"build.py", "runs.py"}
+    early += [path for path in LIBRARY if _part_of_file(path) == "config" and path.name not in late]
+    assert len(early) >= 14
+    heavy = {"torch", "torchvision", "albumentations", "cv2", "numpy"}
+    guilty = []
+    for path in early:
+        for node in _tree(path).body:  # imports inside functions come later
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            guilty += [f"{_name(path)} imports {name}" for name in names if name.split(".")[0] in heavy]
+            light = {"retina.errors", "retina.settings"}
+            guilty += [
+                f"{_name(path)} imports {name}"
+                for name in names
+                if name.startswith("retina.") and name not in light and not name.startswith("retina.config.")
+            ]
+    assert guilty == []
+
+
+def test_no_file_is_longer_than_400_lines() -> None:
+    lengths = {_name(path): len(path.read_text(encoding="utf-8").splitlines()) for path in EVERYTHING}
+    assert len(lengths) >= 100
+    assert {name: length for name, length in lengths.items() if length > 400} == {}
+
+
+def test_functions_have_at_most_40_lines() -> None:
+    looked_at, guilty = 0, []
+    for path in [*LIBRARY, *ENTRY_POINTS]:
+        for node in ast.walk(_tree(path)):
+            if isinstance(node, ast.FunctionDef):
+                looked_at += 1
+                first = node.body[1] if ast.get_docstring(node) and len(node.body) > 1 else node.body[0]
+                length = (node.end_lineno or 0) - first.lineno + 1
+                if length > 40:
+                    guilty.append(f"{_name(path)}: {node.name} has {length} lines")
+    assert looked_at >= 300
+    assert guilty == []
+
+
+def test_packages_have_empty_init_files() -> None:
+    inits = [path for path in LIBRARY if path.name == "__init__.py" and path.parent != ROOT / "retina"]
+    assert len(inits) >= 6
+    assert [_name(path) for path in inits if path.read_text(encoding="utf-8").strip()] == []
+    assert [_name(path) for path in TESTS if path.name == "__init__.py"] == []
+
+
+def test_everything_public_has_a_docstring() -> None:
+    looked_at, guilty = 0, []
+    for path in LIBRARY:
+        if path.name != "__init__.py" and not ast.get_docstring(_tree(path)):
+            guilty.append(_name(path))
+        for name, node in _public_definitions(path):
+            looked_at += 1
+            if not ast.get_docstring(node):  # type: ignore[arg-type]
+                guilty.append(f"{_name(path)}: {name}")
+    assert looked_at >= 150
+    assert guilty == []
+
+
+def test_every_module_has_a_test_of_its_name() -> None:
+    modules = [path for path in LIBRARY if path.name not in WITHOUT_OWN_TEST]
+    assert len(modules) >= 55
+    missing = []
+    for path in modules:
+        inside = path.relative_to(ROOT / "retina")
+        test = ROOT / "tests" / inside.parent / f"test_{inside.name}"
+        if not test.is_file():
+            missing.append(test.relative_to(ROOT).as_posix())
+    assert missing == []
+
+
+def test_every_test_of_a_package_stands_beside_its_module() -> None:
+    packages = {path.parent.name for path in LIBRARY if path.name == "__init__.py"} - {"retina"}
+    folders = [path for path in (ROOT / "tests").iterdir() if path.is_dir() and path.name in packages]
+    assert len(folders) >= 6
+
+
+def test_every_group_of_configurations_configures_a_package() -> None:
+    groups = {path.name for path in (ROOT / "configs").iterdir() if path.is_dir()} - {"recipe", "experiment"}
+    assert groups == set(PARALLEL["configs"])
+    for group, package in PARALLEL["configs"].items():
+        files = sorted((ROOT / "configs" / group).rglob("*.yaml"))
+        assert files, group
+        text = "\n".join(path.read_text(encoding="utf-8") for path in files)
+        assert f"_target_: retina.{package}." in text, f"configs/{group} has no target in retina/{package}"
+
+
+@pytest.mark.parametrize("path", [*LIBRARY, *ENTRY_POINTS], ids=_name)
+def test_nothing_runs_code_from_data_or_ends_the_process(path: Path) -> None:
+    guilty = []
+    for node in ast.walk(_tree(path)):
+        if isinstance(node, ast.Call):
+            name = _dotted(node.func)
+            if name in FORBIDDEN_CALLS and not (name == "sys.exit" and path in ENTRY_POINTS):
+                guilty.append(f"line {node.lineno}: {name}")
+            for keyword in node.keywords:
+                unsafe = isinstance(keyword.value, ast.Constant) and keyword.value.value is False
+                if keyword.arg == "weights_only" and unsafe:
+                    guilty.append(f"line {node.lineno}: weights_only=False")
+            if name == "torch.load" and "weights_only" not in {keyword.arg for keyword in node.keywords}:
+                guilty.append(f"line {node.lineno}: torch.load without weights_only=True")
+        # Cleaning up and raising again is not catching.
+        if isinstance(node, ast.ExceptHandler) and not isinstance(node.body[-1], ast.Raise):
+            caught = [node.type] if node.type is None or not isinstance(node.type, ast.Tuple) else node.type.elts
+            if any(item is None or _dotted(item) in ("Exception", "BaseException") for item in caught):
+                guilty.append(f"line {node.lineno}: catches everything")
+    assert guilty == []
+
+
+def test_names_of_drawers_and_nobodies_are_not_used() -> None:
+    drawers = {"utils", "util", "misc", "common", "core", "helpers", "helper"}
+    parts = {part.removesuffix(".py") for path in LIBRARY for part in path.relative_to(ROOT).parts}
+    assert parts & drawers == set()
+    nobodies = {"cfg", "args", "data", "tmp"}
+    guilty = []
+    for path in LIBRARY:
+        theirs = {
+            argument
+            for node in ast.walk(_tree(path))
+            if isinstance(node, ast.FunctionDef) and node.name == "get_params_dependent_on_data"
+            for argument in node.args.args
+        }  # albumentations calls it with these names
+        for node in ast.walk(_tree(path)):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in nobodies:
+                guilty.append(f"{_name(path)} line {node.lineno}: {node.id}")
+            if isinstance(node, ast.arg) and node.arg in nobodies and node not in theirs:
+                guilty.append(f"{_name(path)} line {node.lineno}: {node.arg}")
+    assert guilty == []
+
+
+def test_tools_hand_on_the_exit_status() -> None:
+    for path in ENTRY_POINTS:
+        text = path.read_text(encoding="utf-8")
+        assert "sys.exit(" in text, f"{_name(path)} does not hand on its exit status"
