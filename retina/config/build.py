@@ -37,12 +37,12 @@ from retina.training.trainer import Parts
 def run_settings(config: DictConfig) -> RunSettings:
     """Return all scalars of a training run."""
     values: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
-    return RunSettings(
-        **{
-            name: schema(**values[name]) if dataclasses.is_dataclass(schema) else values[name]
-            for name, schema in get_type_hints(RunSettings).items()
-        }
-    )
+    schemas: dict[str, Any] = get_type_hints(RunSettings)
+    sections: dict[str, Any] = {
+        name: schema(**values[name]) if dataclasses.is_dataclass(schema) else values[name]
+        for name, schema in schemas.items()
+    }
+    return RunSettings(**sections)
 
 
 @dataclass(frozen=True)
@@ -97,11 +97,12 @@ def build_model(
 
 
 def build_criterion(config: DictConfig) -> Criterion:
-    """Build the two losses."""
-    return Criterion(
-        classification=instantiate(config.loss.classification, _convert_="all"),
-        box=instantiate(config.loss.box, _convert_="all"),
-    )
+    """Build the two losses; one that normalises itself is told how to sum over the ranks."""
+    classification, box = (instantiate(config.loss[name], _convert_="all") for name in ("classification", "box"))
+    for loss in (classification, box):
+        if not loss.additive:
+            loss.sum_over_ranks = distributed.sum_tensor_over_ranks
+    return Criterion(classification, box)
 
 
 def build_optimizer(config: DictConfig, model: nn.Module, batch_size: int) -> torch.optim.Optimizer:

@@ -51,14 +51,14 @@ def train(config: DictConfig) -> None:
 def _train(config: DictConfig, device: torch.device) -> None:
     machine = Machine.resolve(device, config.train.precision)
     resumed = load_checkpoint(resolve_checkpoint(config.resume, prefer="last")) if config.resume else None
-    config = _resolve(config, machine, resumed)
+    command, config = config, _resolve(config, machine, resumed)
     run = run_settings(config)
     _check_batch_size(run)
     folder = instantiate(config.dataset, _convert_="all")
     datasets = {"train": open_split(folder, "train"), "val": open_split(folder, run.eval.split)}
     _check_same_classes(datasets["train"], datasets["val"])
     run_dir = Path(config.resume) if config.resume else create_run_directory(config.run_dir, name=config.dataset.name)
-    config.run_dir = str(run_dir)
+    command.run_dir = config.run_dir = str(run_dir)  # the command keeps the traceback of an error there
     parts, length = build_parts(config, run, machine, datasets)
     if distributed.is_main():
         _write_start(run_dir, config, run, machine, datasets)
@@ -215,7 +215,7 @@ def _evaluate_checkpoint(config: DictConfig, machine: Machine) -> None:
     node = given if "_target_" in given else {**saved["dataset"], **given}
     if "_target_" not in node:
         raise ConfigError(
-            f"the data set {node['name']!r} that the checkpoint was trained on is of a kind that is not rebuilt from a file",
+            f"the checkpoint was trained on a data set {node['name']!r} of a kind that is not rebuilt from a file",
             fix="choose the data to evaluate on: dataset=<name> dataset.root=<folder>",
         )
     folder = instantiate(node, _convert_="all")

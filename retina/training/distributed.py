@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from retina.errors import ConfigError
 
@@ -84,6 +85,14 @@ def sum_over_ranks(value: float) -> float:
     total = torch.tensor(value, dtype=torch.float64)
     dist.all_reduce(total, group=_host_group)
     return total.item()  # a tensor of the host: no device is waited for
+
+
+def sum_tensor_over_ranks(value: Tensor) -> Tensor:
+    """Return the sum of a tensor over all ranks, on its device and without a gradient."""
+    total = value.detach().clone()
+    if world_size() > 1:
+        dist.all_reduce(total)
+    return total
 
 
 def mean_over_ranks(value: float) -> float:
