@@ -61,8 +61,8 @@ def test_an_epoch_ends_with_the_step_that_sees_its_last_image():
 
 
 def test_rounding_does_not_put_off_an_occasion():
-    assert 1.1 * 10 > 11  # in floating point
-    assert occasions(Interval(epochs=1.1), batch_size=1, steps=12, images_per_epoch=10) == [11]
+    assert 1.1 * 100 > 110  # in floating point
+    assert occasions(Interval(epochs=1.1), batch_size=10, steps=12, images_per_epoch=100) == [11]
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 16])

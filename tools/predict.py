@@ -25,4 +25,4 @@ def predict(config: Any) -> None:
 
 
 if __name__ == "__main__":
-    run_command("predict", predict)
+    sys.exit(run_command("predict", predict))

@@ -39,7 +39,7 @@ def run_settings(config: DictConfig) -> RunSettings:
     values: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     schemas: dict[str, Any] = get_type_hints(RunSettings)
     sections: dict[str, Any] = {
-        name: schema(**values[name]) if dataclasses.is_dataclass(schema) else values[name]
+        name: schema(**values[name]) if isinstance(values[name], dict) else values[name]
         for name, schema in schemas.items()
     }
     return RunSettings(**sections)
@@ -149,14 +149,22 @@ def build_evaluator(
 
 
 def build_parts(
-    config: DictConfig, run: RunSettings, machine: Machine, datasets: Mapping[str, CocoDataset]
+    config: DictConfig,
+    run: RunSettings,
+    machine: Machine,
+    datasets: Mapping[str, CocoDataset],
+    *,
+    load_weights: bool = True,
 ) -> tuple[Parts, RunLength]:
-    """Build what a run is made of, for the splits ``train`` and ``val``."""
+    """Build what a run is made of, for the splits ``train`` and ``val``.
+
+    ``load_weights`` is False where a checkpoint will bring them.
+    """
     train, val = datasets["train"], datasets["val"]
     seed_everything(run.train.seed)
     assigner = build_assigner(config.anchors)
     model = build_model(
-        config.model,
+        {**config.model, "load_weights": load_weights},
         num_classes=train.num_classes,
         num_anchors=assigner.anchors.num_per_cell,
         machine=machine,

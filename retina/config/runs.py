@@ -51,7 +51,7 @@ def train(config: DictConfig) -> None:
 def _train(config: DictConfig, device: torch.device) -> None:
     machine = Machine.resolve(device, config.train.precision)
     resumed = load_checkpoint(resolve_checkpoint(config.resume, prefer="last")) if config.resume else None
-    command, config = config, _resolve(config, machine, resumed)
+    command, config = config, _resolve(config, machine)
     run = run_settings(config)
     _check_batch_size(run)
     folder = instantiate(config.dataset, _convert_="all")
@@ -59,7 +59,7 @@ def _train(config: DictConfig, device: torch.device) -> None:
     _check_same_classes(datasets["train"], datasets["val"])
     run_dir = Path(config.resume) if config.resume else create_run_directory(config.run_dir, name=config.dataset.name)
     command.run_dir = config.run_dir = str(run_dir)  # the command keeps the traceback of an error there
-    parts, length = build_parts(config, run, machine, datasets)
+    parts, length = build_parts(config, run, machine, datasets, load_weights=resumed is None)
     if distributed.is_main():
         _write_start(run_dir, config, run, machine, datasets)
     resume_step = resumed["progress"]["step"] if resumed else None
@@ -107,13 +107,11 @@ def load_predictor(config: DictConfig) -> Predictor:
     )
 
 
-def _resolve(config: DictConfig, machine: Machine, resumed: Mapping[str, Any] | None) -> DictConfig:
+def _resolve(config: DictConfig, machine: Machine) -> DictConfig:
     """Return the configuration with what was ``auto`` decided, as it is saved and shown."""
     config = OmegaConf.create(OmegaConf.to_container(config, resolve=True))  # type: ignore[assignment]
     config.train.precision = machine.precision
     config.model.norm = resolve_norm(config.model.norm, config.model.weights)
-    if resumed:
-        config.model.weights = None  # they are in the checkpoint
     return config
 
 
@@ -147,7 +145,7 @@ def _write_start(
         split: {"annotations": str(dataset.annotations_file), "sha256": dataset.fingerprint, "images": len(dataset)}
         for split, dataset in datasets.items()
     }
-    write_manifest(run_dir, seed=run.train.seed, precision=machine.precision, data=files)
+    write_manifest(run_dir, seed=run.train.seed, precision=machine.precision, datasets=files)
 
 
 def _say_start(

@@ -17,7 +17,7 @@ TRAIN_SECTIONS = ("dataset", "model", "anchors", "loss", "optimizer", "schedule"
 
 # Parameters that are not settings: the builder computes them (retina/config/build.py).
 FILLED_IN: dict[str, frozenset[str]] = {
-    "model": frozenset({"num_classes", "num_anchors"}),
+    "model": frozenset({"num_classes", "num_anchors", "load_weights"}),
     "model.backbone": frozenset({"norm"}),
     "anchors": frozenset({"anchors"}),
     "augment": frozenset({"short_side", "long_side", "seed"}),

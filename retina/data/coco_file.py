@@ -166,6 +166,7 @@ class CocoFile:
 
 
 def read_json(path: Path) -> tuple[dict[str, Any], str]:
+    """Return the content of an annotation file and the sha256 of its bytes; DataError where it is not a JSON object."""
     fix = "give the annotation file of the data set (instances_*.json)"
     if path.exists() and not path.is_file():
         raise DataError(f"the annotation file is not a regular file: {path}", fix=fix)

@@ -70,6 +70,7 @@ def build_retinanet(
     num_anchors: int,
     backbone: Mapping[str, int],
     weights: str | None = "imagenet",
+    load_weights: bool = True,
     norm: str = "auto",
     fpn_channels: int = 256,
     p6_from: Literal["c5", "p5"] = "c5",
@@ -86,11 +87,12 @@ def build_retinanet(
         backbone: ``depth``, ``groups``, ``width_per_group`` and ``frozen_stages`` of the ResNet; nothing is frozen
             without ``weights``, since random weights would stay random.
         weights: ``imagenet``, a file of a state dict, or None for random initialisation.
+        load_weights: False where a checkpoint will bring all weights: nothing is fetched or read then.
         norm: see :func:`retina.models.backbones.resolve_norm`.
     """
     frozen = {} if weights else {"frozen_stages": 0}
     body = ResNet(**{**backbone, **frozen}, norm=resolve_norm(norm, weights))
-    if weights:
+    if weights and load_weights:
         body.load_weights(weights)
     anchors = {"num_anchors": num_anchors, "channels": tower_channels, "depth": tower_depth}
     return RetinaNet(

@@ -48,7 +48,7 @@ def create_run_directory(run_dir: str | None, *, name: str, runs: str = "runs") 
 
 
 def write_manifest(
-    run_dir: Path, *, seed: int, precision: str, data: Mapping[str, Any], command: list[str] | None = None
+    run_dir: Path, *, seed: int, precision: str, datasets: Mapping[str, Any], command: list[str] | None = None
 ) -> None:
     """Write ``manifest.json``: versions, git commit, command, hardware, data fingerprint, seed and precision.
 
@@ -56,7 +56,7 @@ def write_manifest(
 
     Args:
         precision: as resolved (``"bf16"``), not as asked for (``"auto"``).
-        data: what identifies the data set, such as :func:`retina.training.environment.fingerprint` of its annotations.
+        datasets: what identifies the data set, such as :func:`retina.training.environment.fingerprint` of its annotations.
         command: the command line; None takes that of this process.
     """
     manifest = {
@@ -64,7 +64,7 @@ def write_manifest(
         **describe_environment(command),
         "seed": seed,
         "precision": precision,
-        "data": dict(data),
+        "data": dict(datasets),
         "seconds": {},
     }
     if earlier := _read_manifest(run_dir):

@@ -106,7 +106,7 @@ def test_a_file_in_the_way_is_told(tmp_path):
 
 
 def test_the_manifest_says_how_the_run_came_about(tmp_path):
-    write_manifest(tmp_path, seed=3, precision="bf16", data={"name": "bccd"}, command=["train.py", "dataset=bccd"])
+    write_manifest(tmp_path, seed=3, precision="bf16", datasets={"name": "bccd"}, command=["train.py", "dataset=bccd"])
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert manifest["command"] == "train.py dataset=bccd"
     assert (manifest["seed"], manifest["precision"], manifest["data"]) == (3, "bf16", {"name": "bccd"})
@@ -116,7 +116,7 @@ def test_the_manifest_says_how_the_run_came_about(tmp_path):
 
 
 def test_the_end_of_the_run_adds_the_seconds(tmp_path):
-    write_manifest(tmp_path, seed=3, precision="bf16", data={})
+    write_manifest(tmp_path, seed=3, precision="bf16", datasets={})
     update_manifest(tmp_path, seconds={"train": 1.5})
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert (manifest["seconds"], manifest["seed"]) == ({"train": 1.5}, 3)
@@ -125,7 +125,7 @@ def test_the_end_of_the_run_adds_the_seconds(tmp_path):
 
 def test_going_on_with_a_run_keeps_its_earlier_starts(tmp_path):
     for seed in (1, 2, 3):
-        write_manifest(tmp_path, seed=seed, precision="bf16", data={})
+        write_manifest(tmp_path, seed=seed, precision="bf16", datasets={})
         update_manifest(tmp_path, seconds={"train": float(seed)})
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert manifest["seed"] == 3
@@ -138,7 +138,7 @@ def test_going_on_with_a_run_keeps_its_earlier_starts(tmp_path):
 
 def test_a_manifest_that_was_damaged_by_hand_does_not_stop_a_run(tmp_path):
     (tmp_path / "manifest.json").write_text("{ half")
-    write_manifest(tmp_path, seed=3, precision="bf16", data={})
+    write_manifest(tmp_path, seed=3, precision="bf16", datasets={})
     assert "earlier_starts" not in json.loads((tmp_path / "manifest.json").read_text())
 
 
