@@ -141,6 +141,12 @@ def test_pretrained_weights_bring_frozen_norms_and_stages_and_random_ones_do_not
     assert all(parameter.requires_grad for parameter in scratch.parameters())
 
 
+def test_a_network_whose_weights_a_checkpoint_brings_is_frozen_alike_without_reading_a_file():
+    model = small(backbone={"depth": 18, "frozen_stages": 2}, weights="nowhere.pth", load_weights=False)
+    assert isinstance(model.backbone.bn1, FrozenBatchNorm2d)
+    assert not model.backbone.layer1[0].conv1.weight.requires_grad
+
+
 def test_the_standard_model_has_as_many_parameters_as_torchvision_publishes_for_its_own():
     with torch.device("meta"):
         model = build_retinanet(
