@@ -1,4 +1,4 @@
-"""Fixtures for every test: where the real images stand, when they stand beside the project."""
+"""Fixtures for every test: the real images, where they stand beside the project, and a run of a few seconds."""
 
 from __future__ import annotations
 
@@ -10,6 +10,32 @@ import pytest
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# 12 drawn images, seen at 64 pixels by a narrow network for a few steps.
+SMALL = (
+    "dataset=shapes",
+    "dataset.num_train_images=12",
+    "dataset.num_val_images=4",
+    "dataset.image_size=128",
+    "image.short_side=64",
+    "image.long_side=64",
+    "train.epochs=null",
+    "train.max_steps=4",
+    "train.batch_size=4",
+    "train.workers=0",
+    "train.precision=float32",
+    "train.device=cpu",
+    "model.fpn_channels=16",
+    "model.tower_channels=16",
+    "model.tower_depth=1",
+    # Batch norm's statistics are those of a rank's images; the promise of equal results is for the others.
+    "model.norm=gn",
+    "schedule.warmup=4",
+    "checkpoint.every=0",
+    "eval.every=0",
+    "eval.num_pictures=1",
+    "log.every=1",
+)
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +51,9 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("real images do not stand beside the project (../shared/data)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """Overrides of a small run; the data set is drawn once."""
+    return (*SMALL, f"dataset.root={tmp_path_factory.mktemp('shapes')}")

@@ -10,9 +10,11 @@ import pytest
 from retina.settings import (
     CheckpointSettings,
     EvalSettings,
+    EvaluateSettings,
     ImageSettings,
     Interval,
     LogSettings,
+    PredictSettings,
     RunSettings,
     TrainSettings,
     length_in_images,
@@ -110,6 +112,8 @@ def test_a_length_that_cannot_be_read_names_the_setting_and_the_value(value):
         (lambda: CheckpointSettings(every="often"), r"checkpoint\.every must be .* got 'often'"),
         (lambda: EvalSettings(every=-1), r"eval\.every must be .* got -1"),
         (lambda: EvalSettings(batch_size=0), r"eval\.batch_size must be at least 1, got 0"),
+        (lambda: EvalSettings(split="valid"), r"eval\.split must be one of train, val, test, got 'valid'"),
+        (lambda: EvalSettings(split=None), r"eval\.split must be one of train, val, test, got None"),
         (lambda: EvalSettings(num_pictures=-1), r"eval\.num_pictures must be at least 0, got -1"),
         (lambda: LogSettings(every="1 day"), r"log\.every must be .* got '1 day'"),
     ],
@@ -117,6 +121,56 @@ def test_a_length_that_cannot_be_read_names_the_setting_and_the_value(value):
 def test_a_value_out_of_range_is_told_by_its_path_with_what_is_allowed(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+FILES = {"detections": "results.json", "annotations": "instances.json", "run_dir": "out"}
+
+
+@pytest.mark.parametrize(
+    "given", [{"ckpt": "runs/mine"}, {"ckpt": "runs/mine", "split": "test", "run_dir": "out"}, FILES]
+)
+def test_an_evaluation_is_of_a_checkpoint_or_of_a_results_file(given):
+    settings = EvaluateSettings(**given)
+    assert {name: getattr(settings, name) for name in given} == given
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, r"ckpt must be given, or detections and annotations"),
+        ({**FILES, "ckpt": "runs/mine"}, r"ckpt and detections cannot both be given"),
+        ({**FILES, "annotations": None}, r"detections and annotations must be given together"),
+        ({"ckpt": "runs/mine", "annotations": "a.json"}, r"detections and annotations must be given together"),
+        ({**FILES, "run_dir": None}, r"run_dir must be given with detections"),
+        ({"ckpt": "runs/mine", "split": "valid"}, r"split must be one of null, train, val, test, got 'valid'"),
+        ({"ckpt": "runs/mine", "batch_size": 0}, r"^batch_size must be at least 1, got 0"),
+        ({"ckpt": "runs/mine", "workers": -1}, r"^workers must be at least 0, got -1"),
+        ({"ckpt": "runs/mine", "device": "tpu"}, r"^device must be one of auto, cpu, cuda, got 'tpu'"),
+        ({"ckpt": "runs/mine", "precision": "half"}, r"^precision must be one of auto, .* got 'half'"),
+    ],
+)
+def test_an_evaluation_that_makes_no_sense_is_told(given, message):
+    with pytest.raises(ValueError, match=message):
+        EvaluateSettings(**given)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"ckpt": None}, r"ckpt must be given"),
+        ({"source": None}, r"source must be given"),
+        ({"score_threshold": 1.5}, r"score_threshold must lie in \[0, 1\], got 1\.5"),
+        ({"score_threshold": float("nan")}, r"score_threshold must lie in \[0, 1\], got nan"),
+        ({"batch_size": 0}, r"^batch_size must be at least 1, got 0"),
+        ({"device": "tpu"}, r"^device must be one of auto, cpu, cuda, got 'tpu'"),
+        ({"precision": "half"}, r"^precision must be one of auto, .* got 'half'"),
+    ],
+)
+def test_a_prediction_that_makes_no_sense_is_told(given, message):
+    usable = {"ckpt": "runs/mine", "source": "photo.jpg"}
+    assert PredictSettings(**usable).out == "predictions"
+    with pytest.raises(ValueError, match=message):
+        PredictSettings(**{**usable, **given})
 
 
 def test_the_defaults_are_the_standard_recipes_sizes():

@@ -30,7 +30,7 @@ from retina.structures import Batch
 from retina.training import distributed
 from retina.training.optimizers import scaled_lr
 from retina.training.precision import autocast, resolve_precision
-from retina.training.progress import RunLength
+from retina.training.progress import Progress, RunLength
 from retina.training.trainer import Parts
 
 
@@ -53,9 +53,9 @@ class Machine:
     precision: str
 
     @classmethod
-    def resolve(cls, device: torch.device, precision: str) -> Machine:
-        """Return ``device`` with what ``precision=auto`` means there."""
-        return cls(device, resolve_precision(precision, device))
+    def resolve(cls, device: torch.device, precision: str, *, setting: str = "train.precision") -> Machine:
+        """Return ``device`` with what ``precision=auto`` means there; errors name ``setting``."""
+        return cls(device, resolve_precision(precision, device, setting=setting))
 
     @property
     def autocast(self) -> Callable[[], Any]:
@@ -74,10 +74,11 @@ def open_split(folder: Any, split: str) -> CocoDataset:
     """Open one split; the main rank first, so that a data set that is made on first use is made once."""
     if not distributed.is_main():
         distributed.barrier()
-    dataset = folder.open(split)
-    if distributed.is_main():
+        return folder.open(split)
+    try:
+        return folder.open(split)
+    finally:  # also where it cannot be opened: the others will find out themselves
         distributed.barrier()
-    return dataset
 
 
 def build_assigner(node: Mapping[str, Any]) -> Assigner:
@@ -101,8 +102,13 @@ def build_criterion(config: DictConfig) -> Criterion:
     classification, box = (instantiate(config.loss[name], _convert_="all") for name in ("classification", "box"))
     for loss in (classification, box):
         if not loss.additive:
-            loss.sum_over_ranks = distributed.sum_tensor_over_ranks
+            loss.sum_over_ranks = partial(_sum_over_ranks, loss)
     return Criterion(classification, box)
+
+
+def _sum_over_ranks(loss: nn.Module, value: torch.Tensor) -> torch.Tensor:
+    # In evaluation ranks have different numbers of batches: the one with more would wait for the others for ever.
+    return distributed.sum_tensor_over_ranks(value) if loss.training else value
 
 
 def build_optimizer(config: DictConfig, model: nn.Module, batch_size: int) -> torch.optim.Optimizer:
@@ -154,17 +160,17 @@ def build_parts(
     machine: Machine,
     datasets: Mapping[str, CocoDataset],
     *,
-    load_weights: bool = True,
+    done: Progress | None = None,
 ) -> tuple[Parts, RunLength]:
     """Build what a run is made of, for the splits ``train`` and ``val``.
 
-    ``load_weights`` is False where a checkpoint will bring them.
+    ``done`` says what was made already; the checkpoint that says so brings the weights too.
     """
     train, val = datasets["train"], datasets["val"]
     seed_everything(run.train.seed)
     assigner = build_assigner(config.anchors)
     model = build_model(
-        {**config.model, "load_weights": load_weights},
+        {**config.model, "load_weights": done is None},
         num_classes=train.num_classes,
         num_anchors=assigner.anchors.num_per_cell,
         machine=machine,
@@ -194,7 +200,7 @@ def build_parts(
             "category_ids": list(train.category_ids),
         },
     )
-    return parts, RunLength.from_settings(run.train, len(train))
+    return parts, RunLength.from_settings(run.train, len(train), done=done)
 
 
 def _train_loader_maker(

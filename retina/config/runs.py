@@ -23,7 +23,7 @@ from retina.config.build import (
 from retina.config.saved import model_config_from
 from retina.data.augment import Augment
 from retina.data.coco import CocoDataset
-from retina.errors import ConfigError, first_five
+from retina.errors import CheckpointError, ConfigError, first_five
 from retina.evaluation.predict_images import Predictor
 from retina.evaluation.results import evaluate_detections_file, write_evaluation
 from retina.evaluation.table import format_metrics
@@ -32,7 +32,7 @@ from retina.settings import ImageSettings, RunSettings
 from retina.training import distributed
 from retina.training.checkpoint import load_checkpoint, resolve_checkpoint
 from retina.training.precision import resolve_device_type
-from retina.training.progress import RunLength
+from retina.training.progress import Progress, RunLength
 from retina.training.run_directory import create_run_directory, update_manifest, write_manifest
 from retina.training.run_log import RunLog
 from retina.training.schedules import describe_scaling
@@ -50,7 +50,7 @@ def train(config: DictConfig) -> None:
 
 def _train(config: DictConfig, device: torch.device) -> None:
     machine = Machine.resolve(device, config.train.precision)
-    resumed = load_checkpoint(resolve_checkpoint(config.resume, prefer="last")) if config.resume else None
+    resumed, done = _load_resumed(config.resume) if config.resume else (None, None)
     command, config = config, _resolve(config, machine)
     run = run_settings(config)
     _check_batch_size(run)
@@ -59,11 +59,15 @@ def _train(config: DictConfig, device: torch.device) -> None:
     _check_same_classes(datasets["train"], datasets["val"])
     run_dir = Path(config.resume) if config.resume else create_run_directory(config.run_dir, name=config.dataset.name)
     command.run_dir = config.run_dir = str(run_dir)  # the command keeps the traceback of an error there
-    parts, length = build_parts(config, run, machine, datasets, load_weights=resumed is None)
+    parts, length = build_parts(config, run, machine, datasets, done=done)
     if distributed.is_main():
         _write_start(run_dir, config, run, machine, datasets)
-    resume_step = resumed["progress"]["step"] if resumed else None
-    with RunLog(run_dir, num_steps=length.num_steps, is_main=distributed.is_main(), resume_step=resume_step) as log:
+    with RunLog(
+        run_dir,
+        num_steps=length.num_steps,
+        is_main=distributed.is_main(),
+        resume_step=done.step if done else None,
+    ) as log:
         trainer = Trainer(parts, run, length, run_dir=run_dir, run_log=log, precision=machine.precision)
         if resumed:
             trainer.load_state_dict(resumed)
@@ -82,18 +86,19 @@ def evaluate(config: DictConfig) -> None:
     if config.detections is not None:
         _evaluate_file(config)
         return
-    device = distributed.setup(resolve_device_type(config.device))
+    device = distributed.setup(resolve_device_type(config.device, setting="device"))
     try:
-        _evaluate_checkpoint(config, Machine.resolve(device, config.precision))
+        _evaluate_checkpoint(config, Machine.resolve(device, config.precision, setting="precision"))
     finally:
         distributed.teardown()
 
 
 def load_predictor(config: DictConfig) -> Predictor:
     """Build the detector of the checkpoint ``config.ckpt`` for single images."""
-    machine = Machine.resolve(torch.device(resolve_device_type(config.device)), config.precision)
-    state = load_checkpoint(resolve_checkpoint(config.ckpt))
-    saved = model_config_from(state["config"])
+    device = torch.device(resolve_device_type(config.device, setting="device"))
+    machine = Machine.resolve(device, config.precision, setting="precision")
+    state = _load_trained(resolve_checkpoint(config.ckpt))
+    saved = model_config_from(str(state["config"]))
     assigner = build_assigner(saved["anchors"])
     return Predictor(
         model=_load_model(saved, state, assigner.anchors.num_per_cell, machine),
@@ -105,6 +110,31 @@ def load_predictor(config: DictConfig) -> Predictor:
         device=machine.device,
         autocast=machine.autocast,
     )
+
+
+def _load_resumed(run_dir: str) -> tuple[dict[str, Any], Progress]:
+    """Return the newest checkpoint of a run and where the run stood."""
+    path = resolve_checkpoint(run_dir, prefer="last")
+    state, done = load_checkpoint(path, required_keys=("progress", "model", "optimizer")), Progress()
+    done.load_state_dict(state["progress"])
+    return state, done
+
+
+def _load_trained(path: Path) -> dict[str, Any]:
+    """Return a checkpoint that a detector can be built from; it may be a stranger's."""
+    state = load_checkpoint(path, required_keys=("config", "class_names", "category_ids", "model", "ema"))
+    names, ids = state["class_names"], state["category_ids"]
+    if not (_are_all(names, str) and _are_all(ids, int) and len(names) == len(ids)):
+        raise CheckpointError(
+            f"the classes in the checkpoint cannot be used: {path}",
+            why="class_names must be texts and category_ids as many whole numbers.",
+            fix="use a checkpoint that this program wrote",
+        )
+    return state
+
+
+def _are_all(values: Any, kind: type) -> bool:
+    return isinstance(values, list) and all(type(value) is kind for value in values)
 
 
 def _resolve(config: DictConfig, machine: Machine) -> DictConfig:
@@ -187,8 +217,9 @@ def _say_start(
 def _say_end(log: RunLog, trainer: Trainer, run_dir: Path) -> None:
     progress = trainer.progress
     log.say("")
-    log.say(f"best of the run, at step {progress.best_step}:")
-    log.say(format_metrics(trainer.best_metrics or trainer.metrics))
+    best = trainer.best_metrics
+    log.say(f"best of the run, at step {progress.best_step}:" if best else "the last evaluation:")
+    log.say(format_metrics(best or trainer.metrics))
     seconds = sum(trainer.phases.seconds().values())
     log.say(f"\n{progress.step} steps in {seconds / 60:.1f} minutes. What to do next:")
     log.say(f"  python tools/predict.py ckpt={run_dir} source=<image or folder> out=pictures")
@@ -205,8 +236,8 @@ def _evaluate_file(config: DictConfig) -> None:
 
 def _evaluate_checkpoint(config: DictConfig, machine: Machine) -> None:
     path = resolve_checkpoint(config.ckpt)
-    state = load_checkpoint(path)
-    saved = model_config_from(state["config"])
+    state = _load_trained(path)
+    saved = model_config_from(str(state["config"]))
     chosen = OmegaConf.to_container(config.dataset, resolve=True)
     assert isinstance(chosen, dict)
     given = {name: value for name, value in chosen.items() if value is not None}
@@ -266,6 +297,12 @@ def _load_model(
         num_anchors=num_anchors,
         machine=machine,
     )
-    model.load_state_dict(state["ema"]["model"] if state["ema"] is not None else state["model"])
+    try:
+        model.load_state_dict(state["ema"]["model"] if state["ema"] is not None else state["model"])
+    except (RuntimeError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            "the weights in the checkpoint do not fit the network that its configuration describes",
+            why=str(error).splitlines()[0],
+            fix="use a checkpoint that this program wrote",
+        ) from error
     return model.eval()
-

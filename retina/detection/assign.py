@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from retina.boxes import box_area, pairwise_intersection, pairwise_iou
 from retina.detection.anchors import AnchorGenerator
+from retina.detection.window import AnchorGrid, best_anchors, best_pairs
 from retina.structures import AnchorTargets, BoxTargets
 
 BACKGROUND = -1
@@ -39,8 +41,11 @@ class Assigner:
     negative_iou: float = 0.4
     match_every_box: bool = True
     crowd_ignore: float | None = 0.5
+    assign: Literal["window", "dense"] = "window"  # the same result; dense computes every overlap
 
     def __post_init__(self) -> None:
+        if self.assign not in ("window", "dense"):
+            raise ValueError(f"anchors.assign must be window or dense, got {self.assign!r}")
         if not 0 < self.negative_iou <= self.positive_iou <= 1:
             raise ValueError(
                 "anchors.negative_iou and anchors.positive_iou must satisfy 0 < negative <= positive <= 1, "
@@ -52,35 +57,64 @@ class Assigner:
     @torch.no_grad()
     def __call__(self, canvas: tuple[int, int], targets: Sequence[BoxTargets]) -> AnchorTargets:
         """Return the sparse targets of a batch of images padded to ``canvas`` = (height, width)."""
-        anchors = _anchors_of(_frozen(self.anchors), canvas)
+        grid = _grid_of(_frozen(self.anchors), canvas)
         positive, labels, boxes, ignored = [], [], [], []
         for position, image_targets in enumerate(targets):
-            match = self.match(anchors, image_targets)
-            first = position * len(anchors)
-            index = (match >= 0).nonzero().squeeze(1)
+            first = position * len(grid.anchors)
+            index, own_best, without_loss = self.match(grid, image_targets)
             positive.append(index + first)
-            labels.append(image_targets.labels[match[index]])
-            boxes.append(image_targets.boxes[match[index]])
-            ignored.append((match == IGNORE).nonzero().squeeze(1) + first)
+            labels.append(image_targets.labels[own_best])
+            boxes.append(image_targets.boxes[own_best])
+            ignored.append(without_loss + first)
         positive_index = torch.cat(positive)
         return AnchorTargets(
             positive_index=positive_index,
             positive_labels=torch.cat(labels),
             positive_boxes=torch.cat(boxes),
-            positive_anchors=anchors[positive_index % len(anchors)],
+            positive_anchors=grid.anchors[positive_index % len(grid.anchors)],
             ignored_index=torch.cat(ignored),
         )
 
-    def match(self, anchors: Tensor, targets: BoxTargets) -> Tensor:
-        """Return ``(A,)`` int64: index of the matched object, or BACKGROUND, or IGNORE."""
-        match = self._match_boxes(anchors, targets.boxes)
-        if self.crowd_ignore is not None and len(targets.crowd_boxes):
-            covered = pairwise_intersection(targets.crowd_boxes, anchors) / box_area(anchors)
-            in_crowd = (covered >= self.crowd_ignore).any(dim=0)
-            match[in_crowd & (match < 0)] = IGNORE
-        return match
+    def match(self, grid: AnchorGrid, targets: BoxTargets) -> tuple[Tensor, Tensor, Tensor]:
+        """Match the anchors of one image.
 
-    def _match_boxes(self, anchors: Tensor, boxes: Tensor) -> Tensor:
+        Returns:
+            positive anchors (ascending), the object of each of them, and ignored anchors (ascending); all int64.
+        """
+        if self.assign == "window" and len(targets.boxes):
+            positive, own_best, ignored = self._match_in_windows(grid, targets.boxes)
+        else:
+            match = self._match_all(grid.anchors, targets.boxes)
+            positive = (match >= 0).nonzero().squeeze(1)
+            own_best, ignored = match[positive], (match == IGNORE).nonzero().squeeze(1)
+        if self.crowd_ignore is not None and len(targets.crowd_boxes):
+            covered = pairwise_intersection(targets.crowd_boxes, grid.anchors) / box_area(grid.anchors)
+            without_loss = (covered >= self.crowd_ignore).any(dim=0)
+            without_loss[ignored] = True
+            without_loss[positive] = False
+            ignored = without_loss.nonzero().squeeze(1)
+        return positive, own_best, ignored
+
+    def _match_in_windows(self, grid: AnchorGrid, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        pairs = grid.pairs(boxes.numpy(), self.negative_iou, best_of_box=self.match_every_box)
+        anchor, best_iou, own_best = (torch.from_numpy(part) for part in best_pairs(pairs))
+        # Overlaps are float32: compared with a Python number they would be compared in float64.
+        positive_iou, negative_iou = torch.tensor(self.positive_iou), torch.tensor(self.negative_iou)
+        positive = best_iou >= positive_iou
+        ignored = anchor[~positive & (best_iou >= negative_iou)]
+        anchor, own_best = anchor[positive], own_best[positive]
+        if self.match_every_box:
+            forced = torch.from_numpy(best_anchors(pairs, len(boxes)))
+            forced = forced[~torch.isin(forced, anchor)]
+            # Few anchors, but all boxes: another box may overlap a forced anchor more, below both thresholds.
+            own_best = torch.cat([own_best, pairwise_iou(boxes, grid.anchors[forced]).max(dim=0).indices])
+            anchor, order = torch.cat([anchor, forced]).sort()
+            own_best = own_best[order]
+            ignored = ignored[~torch.isin(ignored, forced)]
+        return anchor, own_best, ignored
+
+    def _match_all(self, anchors: Tensor, boxes: Tensor) -> Tensor:
+        """Return ``(A,)`` int64: index of the matched object, or BACKGROUND, or IGNORE."""
         if len(boxes) == 0:
             return torch.full((len(anchors),), BACKGROUND)
         iou = pairwise_iou(boxes, anchors)  # (N, A)
@@ -109,5 +143,5 @@ def _frozen(generator: AnchorGenerator) -> AnchorGenerator:
 
 # Batches come in few canvas sizes; 192k anchors of one are 3 MB.
 @lru_cache(maxsize=8)
-def _anchors_of(generator: AnchorGenerator, canvas: tuple[int, int]) -> Tensor:
-    return generator(generator.grid_sizes(canvas))
+def _grid_of(generator: AnchorGenerator, canvas: tuple[int, int]) -> AnchorGrid:
+    return AnchorGrid(generator, canvas)

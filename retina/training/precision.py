@@ -11,25 +11,25 @@ from retina.errors import ConfigError
 _DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def resolve_device_type(device: str) -> str:
-    """Return what ``auto`` means here: ``cuda`` where torch sees a GPU, else ``cpu``."""
+def resolve_device_type(device: str, *, setting: str = "train.device") -> str:
+    """Return what ``auto`` means here: ``cuda`` where torch sees a GPU, else ``cpu``; errors name ``setting``."""
     available = torch.cuda.is_available()
     if device == "cuda" and not available:
         raise ConfigError(
-            "train.device=cuda, but torch sees no GPU",
+            f"{setting}=cuda, but torch sees no GPU",
             why=f"torch {torch.__version__} was built for CUDA {torch.version.cuda}; no device answers.",
-            fix="train.device=cpu, or install a driver that fits",
+            fix=f"{setting}=cpu, or install a driver that fits",
         )
     return "cuda" if available and device != "cpu" else "cpu"
 
 
-def resolve_precision(precision: str, device: torch.device) -> str:
-    """Return the precision that ``auto`` means: bf16 where the hardware has it natively, else float32."""
+def resolve_precision(precision: str, device: torch.device, *, setting: str = "train.precision") -> str:
+    """Return what ``auto`` means: bf16 where the hardware has it natively, else float32; errors name ``setting``."""
     if precision == "fp16" and device.type == "cpu":
         raise ConfigError(
-            "train.precision=fp16 needs a GPU",
+            f"{setting}=fp16 needs a GPU",
             why="half precision is not native on a CPU and its gradients underflow.",
-            fix="train.precision=auto",
+            fix=f"{setting}=auto",
         )
     if precision != "auto":
         return precision

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,8 @@ from retina.training.schedules import Schedule
 from retina.training.signals import StopRequest
 
 CHECKPOINT_FORMAT = 1
+# Where a gradient is not finite at a loss scale of 2^-20 it did not overflow: it is not finite at any scale.
+MIN_LOSS_SCALE = 2.0**-20
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ class Trainer:
         self.parameters = [parameter for parameter in parts.model.parameters() if parameter.requires_grad]
         self.base_lrs = [group["lr"] for group in parts.optimizer.param_groups]
         self.progress = Progress()
+        self.saved: Progress | None = None  # what `last.pt` holds
         self.phases = Phases()
         self.totals = StepTotals()
         # Set on the device when a loss or gradient is not finite; read when logging and before every save.
@@ -109,6 +112,11 @@ class Trainer:
             DivergedError: a loss or gradient was not finite.
             Interrupted: a signal asked to stop; everything is saved.
         """
+        if self.progress.step >= self.length.num_steps:
+            self.run_log.say(
+                f"the run is complete: its {self.length.num_steps} steps are made. "
+                "To go on, raise what ends it: train.epochs, train.max_steps or train.max_images"
+            )
         with StopRequest(announce=distributed.is_main()) as stop:
             stream = self._stream()
             while self.progress.step < self.length.num_steps:
@@ -125,10 +133,13 @@ class Trainer:
                     self._show_first_batch(micro_batches[0])
                 if self.progress.step > before:
                     self._after_step(before)
+                else:
+                    self._check_finite()  # a run that skips every update would never come to its next log
                 self._stop_if_asked(stop)
-        if self.progress.evaluated_step != self.progress.step:
-            self.evaluate()
-        self.save()
+            if self.progress.evaluated_step != self.progress.step:
+                self.evaluate()
+            self.save()
+            self._stop_if_asked(stop)
         return self.metrics
 
     def train_step(self, micro_batches: list[Batch]) -> None:
@@ -162,9 +173,10 @@ class Trainer:
         self.progress.position += images
         if updated:
             self.progress.step += 1
+            self.progress.images += images
             if self.ema is not None:
                 self.ema.update(self.parts.model)
-        self.totals.add(totals, grad_norm, images)
+            self.totals.add(totals, grad_norm, images)
         self.learning_rate = learning_rate
 
     def evaluate(self) -> None:
@@ -173,26 +185,21 @@ class Trainer:
             model = self.ema.model if self.ema is not None else self.parts.model
             evaluation = self.parts.evaluate(model)
             self.metrics = distributed.broadcast_object(evaluation.metrics)
-            scalars = {f"eval/{name}": value for name, value in self.metrics.items() if isinstance(value, int | float)}
+            # All but `per_class`; None is COCO's -1, a number that the data set does not define.
+            scalars = {f"eval/{name}": value for name, value in self.metrics.items() if not isinstance(value, list)}
             self.run_log.scalars(self.progress.step, self.length.epoch(self.progress.step), scalars)
             if distributed.is_main():
                 self.run_log.pictures("validation", self.parts.draw(evaluation), self.progress.step)
         self.progress.evaluated_step = self.progress.step
-        self.progress.evaluations_without_gain += 1
-        ap = self.metrics["AP"] or 0.0
-        if ap > self.progress.best_ap:
-            self.progress.best_ap, self.progress.best_step = ap, self.progress.step
-            self.progress.evaluations_without_gain = 0
-            self.best_metrics = self.metrics
-            self._write("best.pt")
-            if distributed.is_main():
-                folder = self.run_dir / "eval" / "val"
-                write_evaluation(folder, metrics=evaluation.metrics, results=evaluation.results)
+        self._keep_if_best(evaluation)
 
     def save(self) -> None:
-        """Write ``checkpoints/last.pt``; a run that diverged keeps its last good one."""
+        """Write ``checkpoints/last.pt`` unless it is that already; a run that diverged keeps its last good one."""
+        if self.saved == self.progress:
+            return
         with self.phases("save"):
             self._write("last.pt")
+        self.saved = replace(self.progress)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that resuming needs: tensors and plain values only."""
@@ -223,10 +230,12 @@ class Trainer:
             )
         try:
             self.parts.model.load_state_dict(state["model"])
-            if self.ema is not None and state["ema"] is not None:
-                self.ema.load_state_dict(state["ema"])
-            self.parts.optimizer.load_state_dict(state["optimizer"])
-            self.scaler.load_state_dict(state["scaler"])
+            if self.ema is not None:
+                # An average that starts only now starts from these weights.
+                self.ema.load_state_dict(state["ema"] or {"model": state["model"], "num_updates": 0})
+            self._load_optimizer(state["optimizer"])
+            if state["scaler"]:  # empty where the run was not in fp16 so far
+                self.scaler.load_state_dict(state["scaler"])
             self.parts.criterion.load_state_dict(state["criterion"])
             self.progress.load_state_dict(state["progress"])
             set_random_state(state["random"])
@@ -237,11 +246,20 @@ class Trainer:
                 fix="resume without settings that change the model or the optimizer",
             ) from error
         self.metrics, self.best_metrics = dict(state["metrics"]), dict(state["best_metrics"])
+        self.saved = replace(self.progress)
 
     def _distribute(self, model: nn.Module) -> nn.Module:
         if distributed.world_size() == 1:
             return model
         return DistributedDataParallel(model, device_ids=[self.device.index] if self.device.type == "cuda" else None)
+
+    def _load_optimizer(self, state: dict[str, Any]) -> None:
+        """Load the moments; weight decay, momentum and the like stay as they are configured now."""
+        groups = self.parts.optimizer.param_groups
+        configured = [{name: value for name, value in group.items() if name != "params"} for group in groups]
+        self.parts.optimizer.load_state_dict(state)
+        for group, settings in zip(self.parts.optimizer.param_groups, configured, strict=True):
+            group.update(settings)
 
     def _stream(self) -> Iterator[list[Batch]]:
         """Yield the micro-batches of one step after the other, from where the run stands."""
@@ -273,13 +291,37 @@ class Trainer:
             scale = self.scaler.get_scale()
             self.scaler.step(self.parts.optimizer)
             self.scaler.update()
+            self.diverged += float(self.scaler.get_scale() < MIN_LOSS_SCALE)
             return self.scaler.get_scale() >= scale
         not_finite = (~(loss.isfinite() & grad_norm.isfinite())).float()
         self.diverged += not_finite
-        # Fused optimizers skip the update on the device where this is 1; the host learns of it when it logs.
-        self.parts.optimizer.found_inf = not_finite  # type: ignore[attr-defined]
+        if all(group.get("fused") for group in self.parts.optimizer.param_groups):
+            # The one kernel skips the update on the device where this is 1; the host learns of it when it logs.
+            self.parts.optimizer.found_inf = not_finite  # type: ignore[attr-defined]
+        elif not_finite:  # the plain path: the host waits for the device
+            return False
         self.parts.optimizer.step()
         return True
+
+    def _keep_if_best(self, evaluation: Evaluation) -> None:
+        """Write ``best.pt`` and the evaluation's files where the AP is the best so far."""
+        ap = self.metrics["AP"]
+        if ap is None:
+            # No object to find, so no evaluation is better than another: there is no best, and the newest is shown.
+            self._write_evaluation(evaluation)
+            return
+        self.progress.evaluations_without_gain += 1
+        if ap > self.progress.best_ap:
+            self.progress.best_ap, self.progress.best_step = ap, self.progress.step
+            self.progress.evaluations_without_gain = 0
+            self.best_metrics = self.metrics
+            self._write("best.pt")
+            self._write_evaluation(evaluation)
+
+    def _write_evaluation(self, evaluation: Evaluation) -> None:
+        if distributed.is_main():
+            folder = self.run_dir / "eval" / self.settings.eval.split
+            write_evaluation(folder, metrics=evaluation.metrics, results=evaluation.results)
 
     def _show_first_batch(self, batch: Batch) -> None:
         """Show what the network sees, boxes after augmentation: where wrong boxes or colours meet the eye first."""

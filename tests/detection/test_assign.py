@@ -10,6 +10,7 @@ from torchvision.ops import box_iou
 
 from retina.detection.anchors import AnchorGenerator
 from retina.detection.assign import BACKGROUND, IGNORE, Assigner
+from retina.detection.window import AnchorGrid
 from retina.structures import AnchorTargets, BoxTargets
 
 CANVAS = (96, 128)
@@ -39,8 +40,18 @@ def random_objects(seed: int) -> BoxTargets:
     return objects(boxes[torch.randperm(len(boxes), generator=generator)].tolist())
 
 
+def full_match(assigner: Assigner, targets: BoxTargets, canvas: tuple[int, int]) -> Tensor:
+    """``(A,)`` index of the matched object, or BACKGROUND, or IGNORE."""
+    grid = AnchorGrid(assigner.anchors, canvas)
+    positive, own_best, ignored = assigner.match(grid, targets)
+    match = torch.full((len(grid.anchors),), BACKGROUND)
+    match[ignored] = IGNORE
+    match[positive] = own_best
+    return match
+
+
 def match_of(assigner: Assigner, targets: BoxTargets) -> list[int]:
-    return assigner.match(TILES(TILES.grid_sizes(FOUR_TILES)), targets).tolist()
+    return full_match(assigner, targets, FOUR_TILES).tolist()
 
 
 def torchvisions_match(anchors: Tensor, boxes: Tensor, *, match_every_box: bool) -> Tensor:
@@ -61,17 +72,18 @@ def dense(targets: AnchorTargets, num_anchors: int) -> Tensor:
     return labels
 
 
+@pytest.mark.parametrize("assign", ["window", "dense"])
 @pytest.mark.parametrize("match_every_box", [True, False])
-def test_the_match_is_torchvisions_on_random_objects(match_every_box):
+def test_the_match_is_torchvisions_on_random_objects(match_every_box, assign):
     assert (Matcher.BELOW_LOW_THRESHOLD, Matcher.BETWEEN_THRESHOLDS) == (BACKGROUND, IGNORE)
     generator = AnchorGenerator()
     anchors = generator(generator.grid_sizes(CANVAS))
-    assigner = Assigner(generator, match_every_box=match_every_box)
+    assigner = Assigner(generator, match_every_box=match_every_box, assign=assign)
     positive = ignored = 0
     for seed in range(60):
         targets = random_objects(seed)
         expected = torchvisions_match(anchors, targets.boxes, match_every_box=match_every_box)
-        assert torch.equal(assigner.match(anchors, targets), expected), f"seed {seed}"
+        assert torch.equal(full_match(assigner, targets, CANVAS), expected), f"seed {seed}"
         positive, ignored = positive + int((expected >= 0).sum()), ignored + int((expected == IGNORE).sum())
     assert positive > 500
     assert ignored > 500

@@ -1,4 +1,4 @@
-"""Every box loss against its paper's formula, torchvision, values by hand, invariances and degenerate boxes."""
+"""Every box loss against its paper's formula, torchvision, values by hand and invariances."""
 
 from __future__ import annotations
 
@@ -254,91 +254,6 @@ def test_width_and_height_are_treated_alike(name):
     predicted, target = random_boxes(60, 1), random_boxes(60, 2)
     swapped = OVERLAP[name](predicted[:, [1, 0, 3, 2]], target[:, [1, 0, 3, 2]])
     torch.testing.assert_close(swapped, OVERLAP[name](predicted, target))
-
-
-DEGENERATE = {
-    "zero width": ([5, 0, 5, 9], [0, 0, 9, 9]),
-    "zero height": ([0, 5, 9, 5], [0, 0, 9, 9]),
-    "a point": ([5, 5, 5, 5], [0, 0, 9, 9]),
-    "a point outside": ([50, 50, 50, 50], [0, 0, 9, 9]),
-    "a corner point": ([0, 0, 0, 0], [0, 0, 9, 9]),
-    "target of zero width": ([0, 0, 9, 9], [5, 0, 5, 9]),
-    "target of zero height": ([0, 0, 9, 9], [0, 5, 9, 5]),
-    "target a point": ([0, 0, 9, 9], [5, 5, 5, 5]),
-    "both of zero width": ([5, 0, 5, 9], [5, 2, 5, 11]),
-    "both of zero height": ([0, 5, 9, 5], [2, 5, 11, 5]),
-    "the same point": ([5, 5, 5, 5], [5, 5, 5, 5]),
-    "two points": ([5, 5, 5, 5], [7, 7, 7, 7]),
-    "inside out": ([9, 9, 0, 0], [0, 0, 9, 9]),
-    "inside out along x": ([9, 0, 0, 9], [0, 0, 9, 9]),
-    "both inside out": ([9, 9, 0, 0], [20, 9, 2, 1]),
-    "inside out and far": ([1e6, 1e6, -1e6, -1e6], [0, 0, 9, 9]),
-    "identical": ([1, 2, 30, 40], [1, 2, 30, 40]),
-    "disjoint": ([0, 0, 5, 5], [20, 30, 25, 50]),
-    "touching": ([0, 0, 5, 5], [5, 0, 9, 5]),
-    "touching at a corner": ([0, 0, 5, 5], [5, 5, 9, 9]),
-    "inside": ([3, 3, 5, 5], [0, 0, 9, 9]),
-    "huge": ([-1e6, -1e6, 1e6, 1e6], [0, 0, 9, 9]),
-    "huge and far": ([1e6, 1e6, 3e6, 5e6], [0, 0, 9, 9]),
-    "huge and thin": ([0, 0, 1e6, 1e-6], [0, 0, 1e-6, 1e6]),
-    "huge without height": ([0, 0, 1e6, 0], [0, 0, 1e6, 0]),
-    "beyond reason": ([-1e18, -1e18, 1e18, 1e18], [0, 0, 9, 9]),
-    "beyond reason and far": ([9e17, 9e17, 1e18, 1e18], [-1e18, -1e18, -9e17, -9e17]),
-    "tiny": ([0, 0, 1e-6, 1e-6], [0, 0, 9, 9]),
-    "both tiny": ([0, 0, 1e-6, 1e-6], [0, 0, 2e-6, 1e-6]),
-    "both below float32": ([0, 0, 1e-30, 1e-40], [0, 0, 1e-40, 1e-30]),
-    "tiny and far": ([1e6, 1e6, 1e6, 1e6], [0, 0, 1e-12, 1e-12]),
-}
-# Far above any gradient of usable boxes, far below what could turn one box into the direction of a whole step
-# through rounding: the steepest quotient has a side of 0.0003 px, or such a side beside one of 1e6 px.
-STEEPEST = 1e14
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
-@pytest.mark.parametrize("case", DEGENERATE)
-@pytest.mark.parametrize("name", OVERLAP | DELTAS)
-def test_degenerate_boxes_have_a_finite_loss_and_gradient(name, case, dtype):
-    predicted, target = (torch.tensor([box], dtype=dtype) for box in DEGENERATE[case])
-    # A good pair beside it: a bad box must not spoil the others either.
-    good, good_target = torch.tensor([[0.0, 0.0, 8.0, 8.0]]), torch.tensor([[1.0, 1.0, 9.0, 9.0]])
-    predicted = torch.cat([predicted, good.to(dtype)]).requires_grad_()
-    loss = (OVERLAP | DELTAS)[name]
-    value = loss(predicted, torch.cat([target, good_target.to(dtype)]))
-    value.sum().backward()
-    assert value.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
-    assert torch.isfinite(value).all()
-    assert value.min() > -1e-6
-    assert predicted.grad.abs().max() < STEEPEST  # false for NaN
-    assert predicted.grad[1].abs().max() > 1e-4
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"), [("giou", 1.0), ("diou", 1.0), ("ciou", 1.0), ("eiou", 1.0), ("focal_eiou", 0.0)]
-)
-def test_two_equal_points_count_as_not_overlapping(name, expected):
-    point = torch.full((1, 4), 5.0)
-    assert OVERLAP[name](point, point).item() == expected
-
-
-def test_ciou_of_a_flat_box_is_the_limit_of_ever_flatter_ones():
-    target = torch.tensor([[0.0, 0.0, 9.0, 9.0]])
-    flat, nearly = torch.tensor([[0.0, 4.0, 9.0, 4.0]]), torch.tensor([[0.0, 4.0, 9.0, 4.0001]])
-    torch.testing.assert_close(CIoULoss()(flat, target), CIoULoss()(nearly, target), rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("name", ["giou", "diou", "ciou", "eiou"])
-@pytest.mark.parametrize("start", [[60.0, 60.0, 80.0, 70.0], [12.0, 10.0, 12.0, 40.0]], ids=["disjoint", "zero width"])
-def test_descent_brings_a_bad_box_onto_its_target(name, start):
-    target = torch.tensor([[10.0, 10.0, 30.0, 40.0]])
-    box = torch.tensor([start], requires_grad=True)
-    optimizer = torch.optim.Adam([box], lr=1.0)
-    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 400)
-    for _ in range(400):
-        optimizer.zero_grad()
-        OVERLAP[name](box, target).sum().backward()
-        optimizer.step()
-        scheduler.step()
-    torch.testing.assert_close(box.detach(), target, rtol=0, atol=0.5)
 
 
 def test_normalised_weights_have_mean_one():
