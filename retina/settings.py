@@ -84,7 +84,7 @@ class TrainSettings:
     max_images: int | None = None  # images seen; how a recipe gives "90k steps of 16"
     batch_size: int = 16  # images of one optimizer step, over all ranks and micro-batches
     accumulate: int = 1  # micro-batches of one optimizer step
-    workers: int = 2  # loader processes a rank; 0 loads in the main process
+    workers: int | None = None  # loader processes a rank; 0 loads in the main process; None: as the machine suggests
     precision: str = "auto"
     device: str = "auto"
     channels_last: bool = True
@@ -163,7 +163,7 @@ class EvaluateSettings:
     annotations: str | None = None
     run_dir: str | None = None
     batch_size: int = 8
-    workers: int = 2
+    workers: int | None = None
     device: str = "auto"
     precision: str = "auto"
 
@@ -208,7 +208,7 @@ class PredictSettings:
 
 def _at_least(section: str, settings: object, bounds: dict[str, int]) -> None:
     for name, least in bounds.items():
-        if getattr(settings, name) < least:
+        if getattr(settings, name) is not None and getattr(settings, name) < least:
             setting = f"{section}.{name}".lstrip(".")
             raise ValueError(f"{setting} must be at least {least}, got {getattr(settings, name)}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from torch import nn
 from retina.data.augment import Augment
 from retina.data.coco import CocoDataset
 from retina.data.collate import Collate
-from retina.data.loader import build_eval_loader, build_train_loader
+from retina.data.loader import build_eval_loader, build_train_loader, suggested_workers
 from retina.data.samplers import EvalBatchSampler, KeyedBatchSampler
 from retina.detection.anchors import AnchorGenerator
 from retina.detection.assign import Assigner
@@ -126,7 +127,7 @@ def build_evaluator(
     assigner: Assigner,
     postprocess: Any,
     machine: Machine,
-    **loading: int,
+    **loading: Any,
 ) -> Evaluator:
     """Build the evaluation of ``dataset``; ``loading``: ``batch_size`` a rank and ``workers``."""
     loader = build_eval_loader(
@@ -139,7 +140,7 @@ def build_evaluator(
             rank=distributed.rank(),
             world_size=distributed.world_size(),
         ),
-        workers=loading["workers"],
+        workers=_workers(loading["workers"], machine),
         pin_memory=machine.device.type == "cuda",
     )
     return Evaluator(
@@ -203,6 +204,11 @@ def build_parts(
     return parts, RunLength.from_settings(run.train, len(train), done=done)
 
 
+def _workers(workers: int | None, machine: Machine) -> int:
+    ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return suggested_workers(machine.device.type, ranks_here) if workers is None else workers
+
+
 def _train_loader_maker(
     config: DictConfig, run: RunSettings, dataset: CocoDataset, assigner: Assigner, machine: Machine
 ) -> Callable[[int], Iterable[Batch]]:
@@ -228,7 +234,7 @@ def _train_loader_maker(
             augment,
             Collate(assigner),
             sampler,
-            workers=run.train.workers,
+            workers=_workers(run.train.workers, machine),
             pin_memory=machine.device.type == "cuda",
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import traceback
 from collections.abc import Callable, Iterator
@@ -79,6 +80,16 @@ def build_train_loader(
 
 # The order and the number of batches are the sampler's alone, so evaluation loads in the same way.
 build_eval_loader = build_train_loader
+
+
+def suggested_workers(device_type: str, num_ranks: int) -> int:
+    """Return the number of loader processes a rank that suits this machine.
+
+    Beside a GPU up to 8, one a core. On a CPU one for every 8 cores: the network itself wants the cores, and a loader
+    that takes one from it for a moment makes its other threads wait.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(8, cores // num_ranks) if device_type == "cuda" else cores // num_ranks // 8
 
 
 def _raise_errors(batches: Iterator[Batch | RetinaError]) -> Iterator[Batch]:

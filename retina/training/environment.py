@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import os
 import platform
@@ -43,14 +42,6 @@ def git_state(checkout: Path) -> dict[str, Any] | None:
     if top is None or commit is None or Path(top).resolve() != checkout.resolve():
         return None
     return {"commit": commit, "dirty": bool(_git(checkout, "status", "--porcelain"))}
-
-
-def fingerprint(path: str | Path) -> dict[str, Any]:
-    """Return the name, size and sha256 of a file, such as an annotation file."""
-    path = Path(path)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"file": str(path), "bytes": path.stat().st_size, "sha256": digest}
 
 
 def _git(checkout: Path, *arguments: str) -> str | None:

@@ -56,7 +56,7 @@ def write_manifest(
 
     Args:
         precision: as resolved (``"bf16"``), not as asked for (``"auto"``).
-        datasets: what identifies the data set, such as :func:`retina.training.environment.fingerprint` of its annotations.
+        datasets: what identifies the data, such as the sha256 of each annotation file.
         command: the command line; None takes that of this process.
     """
     manifest = {

@@ -13,7 +13,7 @@ import torch
 from retina.data.augment import Augment, ColorMatrix, ScaleCrop
 from retina.data.coco import CocoDataset
 from retina.data.collate import Collate
-from retina.data.loader import AugmentedImages, build_eval_loader, build_train_loader
+from retina.data.loader import AugmentedImages, build_eval_loader, build_train_loader, suggested_workers
 from retina.data.samplers import EvalBatchSampler, KeyedBatchSampler, SampleKey
 from retina.errors import DataError, OutOfMemoryError
 from retina.structures import AnchorTargets, Batch, BoxTargets
@@ -182,3 +182,13 @@ def test_an_augmented_image_is_a_function_of_its_key(dataset):
     results = [images[SampleKey(epoch, 0)].image for epoch in range(12)]
     assert len({result.tobytes() for result in results}) == 2
     assert (images[SampleKey(0, 0)].image == results[0]).all()
+
+
+def test_on_a_small_cpu_the_network_keeps_the_cores(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(2)), raising=False)
+    assert suggested_workers("cpu", 1) == 0
+    assert suggested_workers("cuda", 1) == 2
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(64)), raising=False)
+    assert suggested_workers("cpu", 2) == 4
+    assert suggested_workers("cuda", 1) == 8
+    assert suggested_workers("cuda", 16) == 4

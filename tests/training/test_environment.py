@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
@@ -9,7 +8,7 @@ import numpy as np
 import torch
 
 from retina.training import environment
-from retina.training.environment import describe_environment, fingerprint, git_state
+from retina.training.environment import describe_environment, git_state
 
 
 def commit_something(folder) -> str:
@@ -50,11 +49,3 @@ def test_no_git_and_no_checkout_are_fine(tmp_path, monkeypatch):
     assert git_state(tmp_path) is None
     monkeypatch.setenv("PATH", str(tmp_path))
     assert git_state(environment._CHECKOUT) is None
-
-
-def test_a_fingerprint_changes_with_the_content(tmp_path):
-    path = tmp_path / "instances.json"
-    path.write_bytes(b"{}")
-    assert fingerprint(path) == {"file": str(path), "bytes": 2, "sha256": hashlib.sha256(b"{}").hexdigest()}
-    path.write_bytes(b"[]")
-    assert fingerprint(path)["sha256"] != hashlib.sha256(b"{}").hexdigest()
