@@ -228,10 +228,17 @@ def _say_end(log: RunLog, trainer: Trainer, run_dir: Path) -> None:
 
 
 def _evaluate_file(config: DictConfig) -> None:
-    metrics = evaluate_detections_file(config.detections, config.annotations)
-    write_evaluation(config.run_dir, metrics=metrics)
+    metrics = evaluate_detections_file(config.detections, config.annotations, say=_note)
+    out = Path(config.run_dir)
+    # At the top, where one looks for it, and where every run directory has it.
+    for folder in (out, out / "eval" / (config.split or "val")):
+        write_evaluation(folder, metrics=metrics)
     print(format_metrics(metrics))
-    print(f"\nwritten to {Path(config.run_dir) / 'metrics.json'}")
+    print(f"\nwritten to {out / 'metrics.json'}")
+
+
+def _note(note: str) -> None:
+    print(f"note: {note}")
 
 
 def _evaluate_checkpoint(config: DictConfig, machine: Machine) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,20 @@ REQUIRED = ("image_id", "category_id", "bbox", "score")
 FORMAT = 'a list of {"image_id": 42, "category_id": 18, "bbox": [x, y, width, height], "score": 0.236}'
 
 
-def evaluate_detections_file(detections: str | Path, annotations: str | Path) -> dict[str, Any]:
+def evaluate_detections_file(
+    detections: str | Path, annotations: str | Path, *, say: Callable[[str], None] = lambda note: None
+) -> dict[str, Any]:
     """Return the metrics of a COCO results file against a COCO instances file.
+
+    ``say`` is told what of the annotations was left out or assumed.
 
     Raises:
         ConfigError: ``detections`` is not there.
         DataError: it is not in the results format, or speaks of images or categories the annotations do not have.
     """
     dataset = CocoDataset(None, annotations, name=Path(annotations).stem, split="all")
+    for note in dataset.notes:
+        say(note)
     ground_truth = dataset.ground_truth()
     entries = read_results(
         detections,
