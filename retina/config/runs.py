@@ -57,9 +57,10 @@ def _train(config: DictConfig, device: torch.device) -> None:
     folder = instantiate(config.dataset, _convert_="all")
     datasets = {"train": open_split(folder, "train"), "val": open_split(folder, run.eval.split)}
     _check_same_classes(datasets["train"], datasets["val"])
+    parts, length = build_parts(config, run, machine, datasets, done=done)
+    # Made last: where the data or the weights cannot be used, the same command with the mistake mended finds it free.
     run_dir = Path(config.resume) if config.resume else create_run_directory(config.run_dir, name=config.dataset.name)
     command.run_dir = config.run_dir = str(run_dir)  # the command keeps the traceback of an error there
-    parts, length = build_parts(config, run, machine, datasets, done=done)
     if distributed.is_main():
         _write_start(run_dir, config, run, machine, datasets)
     with RunLog(

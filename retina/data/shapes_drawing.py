@@ -122,7 +122,7 @@ def draw_scene(rng: Generator, textures: Sequence[Texture], *, side: int, empty:
     """Return ``(side, side, 3)`` uint8 RGB pixels and the layout that they show; ``empty`` means distractors only."""
     background = draw_background(rng, textures[int(rng.integers(len(textures)))], side=side)
     layout = Layout(side)
-    labels: list[int | None] = [] if empty else [int(v) for v in rng.integers(len(CLASSES), size=rng.integers(1, 7))]
+    labels: list[int | None] = [] if empty else [int(v) for v in rng.integers(len(CLASSES), size=rng.integers(2, 11))]
     labels += [None] * int(rng.integers(0, 4))
     for label in rng.permutation(np.array(labels, dtype=object)):
         sides = SMALL_SIDES if rng.random() < SMALL_SHARE else LARGE_SIDES
