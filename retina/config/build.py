@@ -12,6 +12,7 @@ from typing import Any, get_type_hints
 
 import numpy as np
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
@@ -24,6 +25,7 @@ from retina.data.samplers import EvalBatchSampler, KeyedBatchSampler
 from retina.detection.anchors import AnchorGenerator
 from retina.detection.assign import Assigner
 from retina.detection.criterion import Criterion
+from retina.errors import ConfigError
 from retina.evaluation.pictures import evaluation_pictures
 from retina.evaluation.predict import Evaluator
 from retina.settings import ImageSettings, RunSettings
@@ -64,6 +66,26 @@ class Machine:
         return partial(autocast, self.precision, self.device)
 
 
+def build_node(node: Any, **filled_in: Any) -> Any:
+    """Build the object that ``node`` names by its ``_target_``, or each one in a list of such nodes.
+
+    Raises:
+        RetinaError: as its constructor raised it.
+        ConfigError: its constructor refused a value.
+    """
+    try:
+        return instantiate(node, **filled_in, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, TypeError | ValueError):
+            raise ConfigError(
+                str(error).splitlines()[0].rstrip(":"),
+                why=str(cause),
+                fix="change the setting, or choose another option of the group",
+            ) from cause
+        raise cause or error from None  # Hydra's own exception hides what the user has to know
+
+
 def seed_everything(seed: int) -> None:
     """Seed what draws without a key: the initialisation of weights, and transforms that use global generators."""
     random.seed(seed)
@@ -94,13 +116,13 @@ def build_model(
     node: Mapping[str, Any], *, num_classes: int, num_anchors: int, machine: Machine, channels_last: bool = True
 ) -> nn.Module:
     """Build the network of the section ``model`` on its device."""
-    model = instantiate(node, num_classes=num_classes, num_anchors=num_anchors, _convert_="all")
+    model = build_node(node, num_classes=num_classes, num_anchors=num_anchors)
     return model.to(machine.device, memory_format=torch.channels_last if channels_last else torch.contiguous_format)
 
 
 def build_criterion(config: DictConfig) -> Criterion:
     """Build the two losses; one that normalises itself is told how to sum over the ranks."""
-    classification, box = (instantiate(config.loss[name], _convert_="all") for name in ("classification", "box"))
+    classification, box = (build_node(config.loss[name]) for name in ("classification", "box"))
     for loss in (classification, box):
         if not loss.additive:
             loss.sum_over_ranks = partial(_sum_over_ranks, loss)
@@ -117,7 +139,7 @@ def build_optimizer(config: DictConfig, model: nn.Module, batch_size: int) -> to
     node = OmegaConf.to_container(config.optimizer, resolve=True)
     assert isinstance(node, dict)
     lr = scaled_lr(node.pop("lr"), node.pop("lr_batch_size", None), batch_size)
-    return instantiate(node, model=model, lr=lr, _convert_="all")
+    return build_node(node, model=model, lr=lr)
 
 
 def build_evaluator(
@@ -182,7 +204,7 @@ def build_parts(
         val,
         image=run.image,
         assigner=assigner,
-        postprocess=instantiate(config.postprocess, _convert_="all"),
+        postprocess=build_node(config.postprocess),
         machine=machine,
         batch_size=run.eval.batch_size,
         workers=run.train.workers,
@@ -191,7 +213,7 @@ def build_parts(
         model=model,
         criterion=criterion,
         optimizer=build_optimizer(config, model, run.train.batch_size),
-        schedule=instantiate(config.schedule, _convert_="all"),
+        schedule=build_node(config.schedule),
         make_loader=_train_loader_maker(config, run, train, assigner, machine),
         evaluate=replace(evaluator, criterion=criterion),
         draw=partial(evaluation_pictures, dataset=val, count=run.eval.num_pictures),
@@ -213,7 +235,7 @@ def _train_loader_maker(
     config: DictConfig, run: RunSettings, dataset: CocoDataset, assigner: Assigner, machine: Machine
 ) -> Callable[[int], Iterable[Batch]]:
     augment = Augment(
-        instantiate(config.augment.transforms, _convert_="all"),
+        build_node(config.augment.transforms),
         short_side=run.image.short_side,
         long_side=run.image.long_side,
         seed=run.train.seed,

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from retina.config.build import (
@@ -16,6 +15,7 @@ from retina.config.build import (
     build_assigner,
     build_evaluator,
     build_model,
+    build_node,
     build_parts,
     open_split,
     run_settings,
@@ -54,7 +54,7 @@ def _train(config: DictConfig, device: torch.device) -> None:
     command, config = config, _resolve(config, machine)
     run = run_settings(config)
     _check_batch_size(run)
-    folder = instantiate(config.dataset, _convert_="all")
+    folder = build_node(config.dataset)
     datasets = {"train": open_split(folder, "train"), "val": open_split(folder, run.eval.split)}
     _check_same_classes(datasets["train"], datasets["val"])
     parts, length = build_parts(config, run, machine, datasets, done=done)
@@ -105,7 +105,7 @@ def load_predictor(config: DictConfig) -> Predictor:
         model=_load_model(saved, state, assigner.anchors.num_per_cell, machine),
         augment=Augment([], **saved["image"], seed=0),
         anchors=assigner.anchors,
-        postprocess=instantiate(saved["postprocess"], _convert_="all"),
+        postprocess=build_node(saved["postprocess"]),
         class_names=state["class_names"],
         category_ids=state["category_ids"],
         device=machine.device,
@@ -255,7 +255,7 @@ def _evaluate_checkpoint(config: DictConfig, machine: Machine) -> None:
             f"the checkpoint was trained on a data set {node['name']!r} of a kind that is not rebuilt from a file",
             fix="choose the data to evaluate on: dataset=<name> dataset.root=<folder>",
         )
-    folder = instantiate(node, _convert_="all")
+    folder = build_node(node)
     split = config.split or "val"
     dataset = open_split(folder, split)
     assigner = build_assigner(saved["anchors"])
@@ -263,7 +263,7 @@ def _evaluate_checkpoint(config: DictConfig, machine: Machine) -> None:
         dataset,
         image=ImageSettings(**saved["image"]),
         assigner=assigner,
-        postprocess=instantiate(saved["postprocess"], _convert_="all"),
+        postprocess=build_node(saved["postprocess"]),
         machine=machine,
         batch_size=config.batch_size,
         workers=config.workers,
