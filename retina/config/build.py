@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import random
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -35,6 +36,8 @@ from retina.training.optimizers import scaled_lr
 from retina.training.precision import autocast, resolve_precision
 from retina.training.progress import Progress, RunLength
 from retina.training.trainer import Parts
+
+_QUOTED = re.compile(r"'([\w.]+)'")  # the target, in Hydra's message
 
 
 def run_settings(config: DictConfig) -> RunSettings:
@@ -71,17 +74,18 @@ def build_node(node: Any, **filled_in: Any) -> Any:
 
     Raises:
         RetinaError: as its constructor raised it.
-        ConfigError: its constructor refused a value.
+        ConfigError: it cannot be imported, or its constructor refused a value.
     """
     try:
         return instantiate(node, **filled_in, _convert_="all")
     except InstantiationException as error:
         cause = error.__cause__
-        if isinstance(cause, TypeError | ValueError):
+        if isinstance(cause, ImportError | TypeError | ValueError):
+            target = _QUOTED.search(str(error))
             raise ConfigError(
-                str(error).splitlines()[0].rstrip(":"),
-                why=str(cause),
-                fix="change the setting, or choose another option of the group",
+                f"{target[1] if target else node} cannot be built with these settings",
+                why=" ".join(str(cause).split()),
+                fix="change the setting that is named above, or choose another option of its group",
             ) from cause
         raise cause or error from None  # Hydra's own exception hides what the user has to know
 

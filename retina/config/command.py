@@ -99,13 +99,15 @@ def _hand_over(name: str, function: Function, typed: list[str], overrides: list[
     def job(config: DictConfig) -> None:
         _number_run_directory(config)
         failures = outcome.num_failures
-        _run(config, function, outcome)
+        with _command_line(as_typed):  # what the manifest keeps
+            _run(config, function, outcome)
         if outcome.num_failures > failures and HydraConfig.get().mode == RunMode.MULTIRUN:
             failed.append(" ".join(HydraConfig.get().overrides.task))
         if outcome.interrupted:
             raise KeyboardInterrupt  # ends the other jobs of a sweep too
 
     failed: list[str] = []
+    as_typed = [sys.argv[0], *typed]
     flags = list(typed)
     for override in overrides:
         flags.remove(override)
@@ -123,7 +125,7 @@ def _hand_over(name: str, function: Function, typed: list[str], overrides: list[
 
 @contextmanager
 def _command_line(line: list[str]) -> Iterator[None]:
-    """Show Hydra another command line: it reads ``sys.argv``."""
+    """Show another command line: Hydra reads ``sys.argv``."""
     typed, sys.argv = sys.argv, line
     try:
         yield

@@ -23,7 +23,7 @@ MIN_VISIBLE, MIN_VISIBLE_SMALL = 0.6, 0.85  # share of an object's pixels inside
 MIN_VISIBLE_DISTRACTOR = 0.95  # a half hidden one could be taken for an object
 MIN_BOX_SIDE = 10
 SMALL_SHARE = 0.245  # of the objects, before those that found no place are given up
-SMALL_SIDES, LARGE_SIDES, DISTRACTOR_SIDES = (12.0, 30.0), (36.0, 128.0), (20.0, 64.0)  # pixels
+SMALL_SIDES, LARGE_SIDES, DISTRACTOR_SIDES = (14.0, 30.0), (36.0, 128.0), (20.0, 64.0)  # pixels
 ATTEMPTS = 25  # places tried before a figure is given up
 
 
@@ -122,7 +122,7 @@ def draw_scene(rng: Generator, textures: Sequence[Texture], *, side: int, empty:
     """Return ``(side, side, 3)`` uint8 RGB pixels and the layout that they show; ``empty`` means distractors only."""
     background = draw_background(rng, textures[int(rng.integers(len(textures)))], side=side)
     layout = Layout(side)
-    labels: list[int | None] = [] if empty else [int(v) for v in rng.integers(len(CLASSES), size=rng.integers(2, 11))]
+    labels: list[int | None] = [] if empty else [int(v) for v in rng.integers(len(CLASSES), size=rng.integers(3, 13))]
     labels += [None] * int(rng.integers(0, 4))
     for label in rng.permutation(np.array(labels, dtype=object)):
         sides = SMALL_SIDES if rng.random() < SMALL_SHARE else LARGE_SIDES

@@ -18,6 +18,7 @@ from retina.config.build import (
     build_assigner,
     build_criterion,
     build_model,
+    build_node,
     build_optimizer,
     build_parts,
     open_split,
@@ -27,7 +28,7 @@ from retina.config.build import (
 from retina.config.compose import compose_config
 from retina.data.shapes import ShapesFolder
 from retina.detection.anchors import AnchorGenerator
-from retina.errors import DataError
+from retina.errors import ConfigError, DataError
 from retina.settings import ImageSettings, RunSettings
 from retina.structures import AnchorTargets, Predictions
 from retina.training.progress import Progress
@@ -96,6 +97,34 @@ def test_the_other_ranks_do_not_wait_for_a_data_set_that_cannot_be_opened(monkey
     with pytest.raises(DataError):
         open_split(SimpleNamespace(open=fail), "val")
     assert happened == ["barrier"]
+
+
+def test_what_a_constructor_tells_the_user_is_told_as_it_is():
+    # Hydra wraps it into an exception of its own, which would look like a bug of ours.
+    node = {"_target_": "retina.models.retinanet.build_retinanet", "backbone": {"depth": 19}, "weights": None}
+    with pytest.raises(
+        ConfigError, match=r"^error: model\.backbone\.depth must be one of 18, 34, 50, 101, 152, got 19$"
+    ):
+        build_node(node, num_classes=3, num_anchors=9)
+
+
+@pytest.mark.parametrize(
+    ("node", "what", "why"),
+    [
+        ({"_target_": "retina.detection.losses.box.FocalEIoULoss", "gamma": -1}, "FocalEIoULoss", "got -1"),
+        ([{"_target_": "albumentations.HorizontalFlip", "p": 7}], "HorizontalFlip", "p Input should be less than"),
+        ({"_target_": "retina.nowhere.X"}, "retina.nowhere.X", "No module named"),
+    ],
+)
+def test_a_value_that_a_constructor_refuses_is_a_mistake_in_the_configuration(node, what, why):
+    with pytest.raises(ConfigError, match=rf"{what} cannot be built with these settings") as caught:
+        build_node(node)
+    assert why in caught.value.why
+
+
+def test_lists_of_nodes_are_built_one_by_one():
+    flips = build_node([{"_target_": "albumentations.HorizontalFlip", "p": p} for p in (0.25, 1.0)])
+    assert [flip.p for flip in flips] == [0.25, 1.0]
 
 
 def test_one_section_makes_the_anchors_and_the_assigner():

@@ -179,3 +179,10 @@ def test_a_reader_that_goes_away_is_no_traceback(root: Path, empty_folder: Path)
     line = f"{sys.executable} {root / 'train.py'} --cfg job | true"
     done = subprocess.run(["bash", "-c", line], cwd=empty_folder, capture_output=True, text=True, timeout=240)
     assert done.stderr == ""
+
+
+def test_a_job_sees_the_command_as_it_was_typed(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train.py", "train.seed=3"])
+    seen = []
+    assert run_command("train", lambda config: seen.append(list(sys.argv))) == 0
+    assert seen == [["train.py", "train.seed=3"]]

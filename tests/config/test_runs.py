@@ -191,13 +191,10 @@ def stranger(state) -> dict[str, Any]:
             "model": {}, "ema": None}  # fmt: skip
 
 
+CODE = {"_target_": "os.system", "command": "touch {marker}"}
 HOSTILE: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
-    "another model": (changed_config(lambda t: t.update(model={"_target_": "os.system", "command": "touch {marker}"})),
-                      "os.system"),
-    "code in the post-processing": (
-        changed_config(lambda t: t["postprocess"].update(nms_iou={"_target_": "os.system", "command": "touch {marker}"})),
-        "not allowed",
-    ),
+    "another model": (changed_config(lambda t: t.update(model=CODE)), "os.system"),
+    "code in the post-processing": (changed_config(lambda t: t["postprocess"].update(nms_iou=CODE)), "not allowed"),
     "yaml that builds": (lambda s: s.update(config="!!python/object/apply:os.system ['touch {marker}']"), "not YAML"),
     "a configuration that is no text": (lambda s: s.update(config=7), "not a mapping"),
     "classes that are no texts": (lambda s: s.update(class_names=[1] * 6), "classes in the checkpoint"),
@@ -216,11 +213,9 @@ def test_a_strangers_checkpoint_is_refused_and_runs_nothing(stranger, tmp_path, 
     if isinstance(stranger["config"], str):
         stranger["config"] = stranger["config"].replace("{marker}", str(tmp_path / "marker"))
     save_checkpoint(tmp_path / "stranger.pt", stranger)
+    config = compose_config(command, [f"ckpt={tmp_path / 'stranger.pt'}"]).config
     with pytest.raises(CheckpointError, match=message) as caught:
-        if command == "evaluate":
-            evaluate(f"ckpt={tmp_path / 'stranger.pt'}")
-        else:
-            runs.load_predictor(compose_config("predict", [f"ckpt={tmp_path / 'stranger.pt'}", "source=x"]).config)
+        runs.evaluate(config) if command == "evaluate" else runs.load_predictor(config)
     assert caught.value.exit_status == 3
     assert not (tmp_path / "marker").exists()
 
