@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from retina.evaluation.predict import Evaluation
 from retina.settings import CheckpointSettings, EvalSettings, LogSettings, RunSettings, TrainSettings
 from retina.structures import AnchorTargets, Batch, BoxCells, BoxTargets, ImageBatch, Predictions
+from retina.training import trainer as trainer_module
+from retina.training.checkpoint import load_checkpoint
 from retina.training.progress import RunLength
 from retina.training.schedules import MultiStep, Schedule
 from retina.training.trainer import Parts, Trainer
@@ -123,6 +125,10 @@ class ToyRun:
         length = RunLength.from_settings(settings.train, IMAGES_PER_EPOCH, done=done)
         return Trainer(parts, settings, length, run_dir=self.folder, run_log=self.told, precision=self.precision)
 
+    def progress_in(self, name: str) -> dict[str, float]:
+        """Where the run stood when it wrote a checkpoint of this name."""
+        return load_checkpoint(self.folder / "checkpoints" / name)["progress"]
+
     def _batches(self, start: int, train: TrainSettings) -> Iterator[Batch]:
         self.starts.append(start)
         size, position = train.batch_size // train.accumulate, start
@@ -142,3 +148,17 @@ class ToyRun:
 def toy(tmp_path: Path) -> Callable[..., ToyRun]:
     """Make a toy run with its directory."""
     return partial(ToyRun, tmp_path / "run")
+
+
+@pytest.fixture
+def saves(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the checkpoints in the order in which they are written."""
+    names: list[str] = []
+    write = trainer_module.save_checkpoint
+
+    def note(path: Path, state: dict[str, Any]) -> None:
+        names.append(path.name)
+        write(path, state)
+
+    monkeypatch.setattr(trainer_module, "save_checkpoint", note)
+    return names

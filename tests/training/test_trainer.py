@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import signal
 from dataclasses import replace
 
 import pytest
 import torch
 
-from retina.errors import CheckpointError, DivergedError, Interrupted
-from retina.training import trainer as trainer_module
+from retina.errors import DivergedError
 from retina.training.checkpoint import load_checkpoint
 from retina.training.schedules import MultiStep
 
@@ -19,24 +17,6 @@ INFINITE = 255  # the value of an image whose loss is not finite
 
 def weight(trainer) -> float:
     return float(trainer.parts.model.weight.detach())
-
-
-def saved_progress(toy_run, name: str = "last.pt") -> dict[str, float]:
-    return load_checkpoint(toy_run.folder / "checkpoints" / name)["progress"]
-
-
-@pytest.fixture
-def saves(monkeypatch) -> list[str]:
-    """The names of the checkpoints in the order in which they are written."""
-    names = []
-    write = trainer_module.save_checkpoint
-
-    def note(path, state):
-        names.append(path.name)
-        write(path, state)
-
-    monkeypatch.setattr(trainer_module, "save_checkpoint", note)
-    return names
 
 
 class FakeScaler:
@@ -150,7 +130,7 @@ def test_a_run_that_diverges_says_so_at_its_next_log_and_keeps_the_last_good_che
     assert caught.value.exit_status == 4
     assert f"resume={run.folder}" in caught.value.fix
     assert saves == ["last.pt"], "no checkpoint after the third step"
-    assert saved_progress(run)["step"] == 2
+    assert run.progress_in("last.pt")["step"] == 2
     assert run.told.entries == []
 
 
@@ -159,7 +139,7 @@ def test_a_run_that_diverges_says_so_before_it_saves(toy, saves):
     with pytest.raises(DivergedError, match="before step 4"):
         run.trainer(max_steps=9, every=(2, 0, 0)).fit()
     assert saves == ["last.pt"]
-    assert saved_progress(run)["step"] == 2
+    assert run.progress_in("last.pt")["step"] == 2
 
 
 def test_a_run_that_diverges_keeps_its_best_checkpoint(toy, saves):
@@ -167,7 +147,7 @@ def test_a_run_that_diverges_keeps_its_best_checkpoint(toy, saves):
     with pytest.raises(DivergedError):
         run.trainer(max_steps=9, every=(0, 2, 0)).fit()
     assert saves == ["best.pt"]
-    assert saved_progress(run, "best.pt")["best_ap"] == 0.1
+    assert run.progress_in("best.pt")["best_ap"] == 0.1
 
 
 def test_a_skipped_update_moves_the_data_but_neither_step_nor_schedule_nor_average(toy):
@@ -268,9 +248,9 @@ def test_the_best_checkpoint_is_that_of_the_highest_ap_and_the_last_that_of_the_
     trainer = run.trainer(every=(0, 1, 0))
     trainer.fit()
     assert saves == ["best.pt", "best.pt", "last.pt"]
-    assert saved_progress(run, "best.pt")["step"] == 2
+    assert run.progress_in("best.pt")["step"] == 2
     assert load_checkpoint(run.folder / "checkpoints" / "best.pt")["best_metrics"]["AP"] == 0.3
-    assert saved_progress(run) == {**saved_progress(run, "best.pt"), "step": 4, "images": 8, "position": 8,
+    assert run.progress_in("last.pt") == {**run.progress_in("best.pt"), "step": 4, "images": 8, "position": 8,
                                    "evaluated_step": 4, "evaluations_without_gain": 2}  # fmt: skip
     assert json.loads((run.folder / "eval" / "val" / "metrics.json").read_text())["AP"] == 0.3
     assert (run.folder / "eval" / "val" / "detections.json").is_file()
@@ -291,7 +271,7 @@ def test_a_run_stops_when_its_patience_is_at_an_end(toy, saves):
     assert run.told.steps("eval/AP") == [3, 6, 9, 12]
     assert any("no better AP in 2 evaluations" in line for line in run.told.said)
     assert saves == ["best.pt", "best.pt", "last.pt"]
-    assert saved_progress(run)["step"] == 12
+    assert run.progress_in("last.pt")["step"] == 12
 
 
 def test_a_better_evaluation_renews_the_patience(toy):
@@ -309,147 +289,3 @@ def test_without_an_object_to_find_there_is_no_best_and_no_impatience(toy, saves
     assert saves == ["last.pt"]
     assert trainer.best_metrics == {}
     assert json.loads((run.folder / "eval" / "val" / "metrics.json").read_text())["AP"] is None
-
-
-# Going on
-
-
-def go_on(run, **settings):
-    """A trainer that goes on from the run's last checkpoint."""
-    state = load_checkpoint(run.folder / "checkpoints" / "last.pt")
-    before = trainer_module.Progress()
-    before.load_state_dict(state["progress"])
-    trainer = run.trainer(done=before, **settings)
-    trainer.load_state_dict(state)
-    return trainer
-
-
-def adamw(lr: float = 0.01, weight_decay: float = 0.1) -> dict:
-    return {"optimizer": torch.optim.AdamW,
-            "optimizer_settings": {"lr": lr, "weight_decay": weight_decay, "fused": True}}  # fmt: skip
-
-
-def test_a_run_in_two_parts_equals_a_run_in_one(toy):
-    schedule = MultiStep(drops=(12,), warmup=3)
-    whole = toy(**adamw(), schedule=schedule).trainer(max_steps=8, ema_decay=0.8)
-    whole.fit()
-    run = toy(**adamw(), schedule=schedule)
-    run.trainer(max_steps=5, ema_decay=0.8).fit()
-    second = go_on(run, max_steps=8, ema_decay=0.8)
-    second.fit()
-    assert run.starts == [0, 10]
-    assert weight(second) == weight(whole)
-    assert float(second.ema.model.weight) == float(whole.ema.model.weight)
-    assert second.progress.step == 8
-
-
-def test_a_complete_run_says_so_and_does_nothing(toy, saves):
-    run = toy(aps=(0.4,))
-    run.trainer().fit()
-    del saves[:]
-    run.told.entries.clear()
-    metrics = go_on(run).fit()
-    assert metrics["AP"] == 0.4
-    assert (len(run.evaluated), run.told.entries, saves, run.starts) == (1, [], [], [0])
-    (said,) = run.told.said
-    assert said.startswith("the run is complete: its 4 steps are made. To go on, raise")
-
-
-def test_a_run_past_its_new_end_is_complete_too(toy):
-    run = toy()
-    run.trainer().fit()
-    go_on(run, max_steps=2).fit()
-    assert "the run is complete: its 4 steps" in run.told.said[0]
-    assert len(run.evaluated) == 1
-
-
-def test_a_run_that_was_stopped_after_its_last_step_is_evaluated_when_it_goes_on(toy, saves):
-    run = toy()
-    trainer = run.trainer()
-    run.told.advance = lambda step, epoch: step == 4 and signal.raise_signal(signal.SIGTERM)
-    with pytest.raises(Interrupted):
-        trainer.fit()
-    assert run.evaluated == []
-    del saves[:]
-    go_on(run).fit()
-    assert len(run.evaluated) == 1
-    assert saves == ["best.pt", "last.pt"]
-
-
-def test_a_run_goes_on_with_another_batch_size_where_its_images_and_schedule_are(toy):
-    seen = []
-    run = toy(schedule=lambda images, run_images, **_: seen.append((images, run_images)) or 1.0)
-    run.trainer(max_steps=None, max_images=8).fit()
-    trainer = go_on(run, max_steps=None, max_images=24, batch_size=4)
-    trainer.fit()
-    assert seen == [(0, 8), (2, 8), (4, 8), (6, 8), (8, 24), (12, 24), (16, 24), (20, 24)]
-    assert run.starts == [0, 8]
-    assert (trainer.progress.step, trainer.progress.images, trainer.progress.position) == (8, 24, 24)
-
-
-def test_settings_of_the_optimizer_that_were_changed_hold_when_the_run_goes_on(toy):
-    run = toy(**adamw())
-    run.trainer().fit()
-    run.optimizer_settings = adamw(lr=0.5, weight_decay=0.3)["optimizer_settings"]
-    trainer = go_on(run, max_steps=5)
-    trainer.fit()
-    (group,) = trainer.parts.optimizer.param_groups
-    assert (group["lr"], group["weight_decay"]) == (0.5, 0.3)
-    assert float(trainer.parts.optimizer.state[group["params"][0]]["step"]) == 5, "the moments were kept"
-
-
-def test_an_average_that_starts_when_the_run_goes_on_starts_from_its_weights(toy):
-    run = toy()
-    run.trainer().fit()
-    trainer = go_on(run, max_steps=5, ema_decay=0.999)
-    assert float(trainer.ema.model.weight) == weight(trainer) != 0
-
-
-def test_an_average_may_end_when_the_run_goes_on(toy):
-    run = toy()
-    run.trainer(ema_decay=0.9).fit()
-    go_on(run, max_steps=5).fit()
-    assert load_checkpoint(run.folder / "checkpoints" / "last.pt")["ema"] is None
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda state: state.update(format=99), "has format 99, this version reads 1"),
-        (lambda state: state["model"].update(weight=torch.zeros(2)), "does not fit this configuration"),
-        (lambda state: state.pop("random"), "does not fit this configuration"),
-        (lambda state: state["optimizer"]["param_groups"].clear(), "does not fit this configuration"),
-        (lambda state: state["progress"].pop("position"), "progress has no position"),
-    ],
-)
-def test_a_checkpoint_that_does_not_fit_is_refused(toy, change, message):
-    run = toy()
-    run.trainer().fit()
-    state = load_checkpoint(run.folder / "checkpoints" / "last.pt")
-    change(state)
-    with pytest.raises(CheckpointError, match=message) as caught:
-        run.trainer().load_state_dict(state)
-    assert caught.value.exit_status == 3
-
-
-# Stopping
-
-
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_the_run_after_its_step_with_everything_saved(toy, number, status):
-    run = toy()
-    run.told.advance = lambda step, epoch: step == 2 and signal.raise_signal(number)
-    trainer = run.trainer()
-    with pytest.raises(Interrupted, match="at step 2; everything is saved") as caught:
-        trainer.fit()
-    assert caught.value.exit_status == status
-    assert f"resume={run.folder}" in caught.value.fix
-    assert saved_progress(run)["step"] == 2
-    assert float(load_checkpoint(run.folder / "checkpoints" / "last.pt")["model"]["weight"]) == weight(trainer)
-
-
-def test_a_signal_during_the_last_evaluation_loses_nothing(toy):
-    run = toy(on_evaluate=lambda: signal.raise_signal(signal.SIGTERM))
-    with pytest.raises(Interrupted, match="at step 4; everything is saved"):
-        run.trainer().fit()
-    assert saved_progress(run)["evaluated_step"] == 4
