@@ -25,7 +25,7 @@ from retina.data.shapes_textures import TEXTURES
 from retina.errors import ConfigError, DataError
 
 # Raise it with every change of the pictures or of the layout of the folder: old folders are then left alone.
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 SPLITS = ("train", "val")
 # Decoding is paid for in every epoch: 0.3-0.5 ms an image as JPEG, 1.0-1.6 ms as PNG, which is also 4.5 times as large.
 JPEG_QUALITY = 95

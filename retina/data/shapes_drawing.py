@@ -24,6 +24,7 @@ MIN_VISIBLE_DISTRACTOR = 0.95  # a half hidden one could be taken for an object
 MIN_BOX_SIDE = 10
 SMALL_SHARE = 0.245  # of the objects, before those that found no place are given up
 SMALL_SIDES, LARGE_SIDES, DISTRACTOR_SIDES = (14.0, 30.0), (36.0, 128.0), (20.0, 64.0)  # pixels
+MAX_TURN = 0.2  # radians: upright shapes are learnt in minutes
 ATTEMPTS = 25  # places tried before a figure is given up
 
 
@@ -123,7 +124,7 @@ def draw_scene(rng: Generator, textures: Sequence[Texture], *, side: int, empty:
     background = draw_background(rng, textures[int(rng.integers(len(textures)))], side=side)
     layout = Layout(side)
     labels: list[int | None] = [] if empty else [int(v) for v in rng.integers(len(CLASSES), size=rng.integers(3, 13))]
-    labels += [None] * int(rng.integers(0, 4))
+    labels += [None] * int(rng.integers(0, 3))
     for label in rng.permutation(np.array(labels, dtype=object)):
         sides = SMALL_SIDES if rng.random() < SMALL_SHARE else LARGE_SIDES
         for _ in range(ATTEMPTS):
@@ -158,7 +159,7 @@ def _random_figure(rng: Generator, label: int | None, layout: Layout, sides: tup
     side = float(np.exp(rng.uniform(*np.log(np.minimum(sides, 0.5 * image_side)))))
     kind = CLASSES[label] if label is not None else None
     shape, colour = (kind.shape, kind.colour) if kind else _distractor(rng)
-    coverage = _coverage(SHAPES[shape], side=side, angle=rng.uniform(0, 2 * np.pi), shift=rng.random(2))
+    coverage = _coverage(SHAPES[shape], side=side, angle=rng.uniform(-MAX_TURN, MAX_TURN), shift=rng.random(2))
     if layout.boxes and rng.random() < 0.5:  # beside another one, so that overlaps are common
         x1, y1, x2, y2 = layout.boxes[rng.integers(len(layout.boxes))]
         distance = rng.uniform(0.2, 0.6) * (side + max(x2 - x1, y2 - y1))

@@ -198,6 +198,13 @@ def test_logs_evaluations_and_checkpoints_come_at_their_intervals_in_the_order_o
     assert run.told.shown[0] == "train/first_batch"
 
 
+def test_a_log_entry_is_the_mean_over_the_steps_since_the_last_one(toy):
+    run = toy(optimizer_settings={"lr": 0.0, "fused": True})
+    run.trainer(every=(0, 0, 2)).fit()
+    # Images 1 2, 3 1, 2 3, 1 2 and a weight that stays 0: slopes of 2 (1 + 2), 2 (3 + 1), ...
+    assert [values["train/grad_norm"] for _, values in run.told.entries if "train/loss" in values] == [7.0, 8.0]
+
+
 def test_intervals_may_be_epochs(toy):
     run = toy()
     run.trainer(max_steps=13, every=(0, "1epoch", "0.5epoch")).fit()  # 6 steps an epoch
