@@ -174,7 +174,8 @@ def run_tool(root: Path, monkeypatch, predictor):
         runs.load_predictor = lambda config: replace(predictor, category_ids=(1, 2))
         monkeypatch.setitem(sys.modules, "retina.config.command", command)
         monkeypatch.setitem(sys.modules, "retina.config.runs", runs)
-        runpy.run_path(str(root / "tools" / "predict.py"), run_name="__main__")
+        with pytest.raises(SystemExit):
+            runpy.run_path(str(root / "tools" / "predict.py"), run_name="__main__")
 
     return run
 
