@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from retina.boxes import box_area, pairwise_intersection, pairwise_iou
 from retina.detection.anchors import AnchorGenerator
-from retina.detection.window import AnchorGrid, best_anchors, best_pairs
+from retina.detection.window import AnchorGrid, best_boxes, covered_anchors
 from retina.structures import AnchorTargets, BoxTargets
 
 BACKGROUND = -1
@@ -88,30 +89,27 @@ class Assigner:
             positive = (match >= 0).nonzero().squeeze(1)
             own_best, ignored = match[positive], (match == IGNORE).nonzero().squeeze(1)
         if self.crowd_ignore is not None and len(targets.crowd_boxes):
-            covered = pairwise_intersection(targets.crowd_boxes, grid.anchors) / box_area(grid.anchors)
-            without_loss = (covered >= self.crowd_ignore).any(dim=0)
+            without_loss = torch.zeros(len(grid.anchors), dtype=torch.bool)
+            without_loss[self._covered(grid, targets.crowd_boxes, self.crowd_ignore)] = True
             without_loss[ignored] = True
             without_loss[positive] = False
             ignored = without_loss.nonzero().squeeze(1)
         return positive, own_best, ignored
 
+    def _covered(self, grid: AnchorGrid, crowd_boxes: Tensor, least: float) -> Tensor:
+        """Return the anchors with at least ``least`` of their area inside one crowd region."""
+        if self.assign == "window":
+            return torch.from_numpy(covered_anchors(grid, crowd_boxes.numpy(), least))
+        covered = pairwise_intersection(crowd_boxes, grid.anchors) / box_area(grid.anchors)  # (C, A)
+        return (covered >= least).any(dim=0).nonzero().squeeze(1)
+
     def _match_in_windows(self, grid: AnchorGrid, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        pairs = grid.pairs(boxes.numpy(), self.negative_iou, best_of_box=self.match_every_box)
-        anchor, best_iou, own_best = (torch.from_numpy(part) for part in best_pairs(pairs))
-        # Overlaps are float32: compared with a Python number they would be compared in float64.
-        positive_iou, negative_iou = torch.tensor(self.positive_iou), torch.tensor(self.negative_iou)
-        positive = best_iou >= positive_iou
-        ignored = anchor[~positive & (best_iou >= negative_iou)]
-        anchor, own_best = anchor[positive], own_best[positive]
-        if self.match_every_box:
-            forced = torch.from_numpy(best_anchors(pairs, len(boxes)))
-            forced = forced[~torch.isin(forced, anchor)]
-            # Few anchors, but all boxes: another box may overlap a forced anchor more, below both thresholds.
-            own_best = torch.cat([own_best, pairwise_iou(boxes, grid.anchors[forced]).max(dim=0).indices])
-            anchor, order = torch.cat([anchor, forced]).sort()
-            own_best = own_best[order]
-            ignored = ignored[~torch.isin(ignored, forced)]
-        return anchor, own_best, ignored
+        best = best_boxes(grid, boxes.numpy(), self.negative_iou, match_every_box=self.match_every_box)
+        # Overlaps are float32 and compared in it, as in the full table.
+        positive = best.forced | (best.iou >= np.float32(self.positive_iou))
+        ignored = ~positive & (best.iou >= np.float32(self.negative_iou))
+        parts = best.anchor[positive], best.box[positive], best.anchor[ignored]
+        return torch.from_numpy(parts[0]), torch.from_numpy(parts[1]), torch.from_numpy(parts[2])
 
     def _match_all(self, anchors: Tensor, boxes: Tensor) -> Tensor:
         """Return ``(A,)`` int64: index of the matched object, or BACKGROUND, or IGNORE."""
