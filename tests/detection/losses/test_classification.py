@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import sigmoid_focal_loss
 
-from retina.detection.losses.classification import FocalLoss
+from retina.detection.losses.classification import IMPLEMENTATIONS, FocalLoss
 from retina.structures import AnchorTargets
 
 GAMMAS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 5.0)
@@ -59,10 +60,15 @@ def formula(logits: Tensor, targets: AnchorTargets, alpha: float, gamma: float) 
     return float(value[counted].sum()), slope * counted[:, None]
 
 
-def test_an_undecided_score_costs_the_values_computed_by_hand():
+@pytest.fixture(params=IMPLEMENTATIONS)
+def focal_loss(request):
+    return partial(FocalLoss, implementation=request.param)
+
+
+def test_an_undecided_score_costs_the_values_computed_by_hand(focal_loss):
     # p = 1/2: focus (1/2)^2, cross-entropy ln 2; alpha 1/4 where the class is present, 3/4 where it is absent.
     absent, present = 0.75 * 0.25 * LN2, 0.25 * 0.25 * LN2
-    loss = FocalLoss()
+    loss = focal_loss()
     assert loss(torch.zeros(1, 1), sparse_targets()).item() == pytest.approx(absent, rel=1e-6)
     assert loss(torch.zeros(1, 1), sparse_targets({0: 0})).item() == pytest.approx(present, rel=1e-6)
     mixed = loss(torch.zeros(3, 2), sparse_targets({1: 1}, [2]))
@@ -71,10 +77,10 @@ def test_an_undecided_score_costs_the_values_computed_by_hand():
 
 @pytest.mark.parametrize("alpha", [0.0, 0.25, 0.5, 1.0])
 @pytest.mark.parametrize("gamma", GAMMAS)
-def test_value_and_gradient_are_those_of_the_papers_formula_in_float64(alpha, gamma):
+def test_value_and_gradient_are_those_of_the_papers_formula_in_float64(focal_loss, alpha, gamma):
     logits, targets = random_case(200, 7, seed=1)
     logits.requires_grad_()
-    value = FocalLoss(alpha, gamma)(logits, targets)
+    value = focal_loss(alpha, gamma)(logits, targets)
     value.backward()
     expected_value, expected_slope = formula(logits.detach(), targets, alpha, gamma)
     assert value.dtype == torch.float32
@@ -85,31 +91,31 @@ def test_value_and_gradient_are_those_of_the_papers_formula_in_float64(alpha, ga
 
 @pytest.mark.parametrize("gamma", GAMMAS)
 @pytest.mark.parametrize("spread", [0.0, 0.05, 4.0])
-def test_the_sum_over_a_million_elements_keeps_six_digits(gamma, spread):
+def test_the_sum_over_a_million_elements_keeps_six_digits(focal_loss, gamma, spread):
     # Spread 0 is a network at its initialisation: equal logits make equal rounding errors, which do not average out.
     logits, targets = random_case(20_000, 80, seed=2, spread=spread)
     expected, _ = formula(logits, targets, 0.25, gamma)
-    assert FocalLoss(gamma=gamma)(logits, targets).item() == pytest.approx(expected, rel=1e-6)
+    assert focal_loss(gamma=gamma)(logits, targets).item() == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("gamma", GAMMAS)
-def test_value_and_gradient_agree_with_torchvision(gamma):
+def test_value_and_gradient_agree_with_torchvision(focal_loss, gamma):
     logits, targets = random_case(300, 5, seed=3)
     logits.requires_grad_()
     counted = torch.ones(300, 1).index_fill(0, targets.ignored_index, 0.0)
     reference = (sigmoid_focal_loss(logits, one_hot(targets, (300, 5)), 0.25, gamma) * counted).sum()
     (expected,) = torch.autograd.grad(reference, logits)
-    value = FocalLoss(0.25, gamma)(logits, targets)
+    value = focal_loss(0.25, gamma)(logits, targets)
     (gradient,) = torch.autograd.grad(value, logits)
     torch.testing.assert_close(value, reference, rtol=1e-5, atol=0)
     torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_low_precision_logits_are_computed_in_float32(dtype):
+def test_low_precision_logits_are_computed_in_float32(focal_loss, dtype):
     logits, targets = random_case(500, 9, seed=4)
     logits = logits.to(dtype).requires_grad_()
-    value = FocalLoss()(logits, targets)
+    value = focal_loss()(logits, targets)
     value.backward()
     expected, slope = formula(logits.detach(), targets, 0.25, 2.0)
     assert value.dtype == torch.float32
@@ -118,49 +124,49 @@ def test_low_precision_logits_are_computed_in_float32(dtype):
     np.testing.assert_allclose(logits.grad.double().numpy(), slope, rtol=8e-3, atol=1e-7)
 
 
-def test_gamma_zero_is_balanced_cross_entropy():
+def test_gamma_zero_is_balanced_cross_entropy(focal_loss):
     logits, targets = random_case(100, 4, seed=5)
     dense = one_hot(targets, (100, 4))
     weight = torch.where(dense > 0, 0.3, 0.7).index_fill(0, targets.ignored_index, 0.0)
     expected = F.binary_cross_entropy_with_logits(logits, dense, weight, reduction="sum")
-    torch.testing.assert_close(FocalLoss(alpha=0.3, gamma=0.0)(logits, targets), expected)
+    torch.testing.assert_close(focal_loss(alpha=0.3, gamma=0.0)(logits, targets), expected)
 
 
 @pytest.mark.parametrize("gamma", GAMMAS)
-def test_gradient_passes_gradcheck_in_float64(gamma):
+def test_gradient_passes_gradcheck_in_float64(focal_loss, gamma):
     logits, targets = random_case(20, 3, seed=6)
-    loss = FocalLoss(gamma=gamma)
+    loss = focal_loss(gamma=gamma)
     assert torch.autograd.gradcheck(lambda x: loss(x, targets), logits.double().requires_grad_())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("gamma", GAMMAS)
 @pytest.mark.parametrize("size", [1e4, 200.0, 90.0, 40.0, 17.0])
-def test_saturated_logits_have_a_finite_loss_and_the_right_gradient(size, gamma, dtype):
+def test_saturated_logits_have_a_finite_loss_and_the_right_gradient(focal_loss, size, gamma, dtype):
     # Rows: absent and right, absent and wrong, present and right, present and wrong.
     logits = torch.tensor([[-size], [size], [size], [-size]], dtype=dtype, requires_grad=True)
     targets = sparse_targets({2: 0, 3: 0})
-    value = FocalLoss(gamma=gamma)(logits, targets)
+    value = focal_loss(gamma=gamma)(logits, targets)
     value.backward()
     expected, slope = formula(logits.detach(), targets, 0.25, gamma)
     assert value.item() == pytest.approx(expected, rel=1e-5)
     np.testing.assert_allclose(logits.grad.double().numpy(), slope, rtol=1e-2, atol=1e-6)
 
 
-def test_a_confidently_right_anchor_costs_nothing_even_beside_huge_numbers():
+def test_a_confidently_right_anchor_costs_nothing_even_beside_huge_numbers(focal_loss):
     # Its own class taken for background would cost 7,500: subtracted instead of replaced, it would leave noise.
     logits = torch.tensor([[1e4, -1e4, -5.0]])
     expected = 0.75 * torch.sigmoid(torch.tensor(-5.0)) ** 2 * F.softplus(torch.tensor(-5.0))
-    torch.testing.assert_close(FocalLoss()(logits, sparse_targets({0: 0})), expected)
+    torch.testing.assert_close(focal_loss()(logits, sparse_targets({0: 0})), expected)
 
 
 @pytest.mark.parametrize("ignored_logit", [0.0, 1e4, -1e4])
-def test_ignored_anchors_have_no_loss_and_no_gradient(ignored_logit):
+def test_ignored_anchors_have_no_loss_and_no_gradient(focal_loss, ignored_logit):
     kept, _ = random_case(6, 3, seed=7)
     logits = torch.cat([kept[:2], torch.full((2, 3), ignored_logit), kept[2:]]).requires_grad_()
-    value = FocalLoss()(logits, sparse_targets({1: 0, 5: 2}, [2, 3]))
+    value = focal_loss()(logits, sparse_targets({1: 0, 5: 2}, [2, 3]))
     value.backward()
-    assert value.item() == FocalLoss()(kept, sparse_targets({1: 0, 3: 2})).item()
+    assert value.item() == focal_loss()(kept, sparse_targets({1: 0, 3: 2})).item()
     assert logits.grad[2:4].abs().max() == 0
     assert logits.grad[[0, 1, 4, 5, 6, 7]].abs().min() > 0
 
@@ -175,9 +181,9 @@ def test_ignored_anchors_have_no_loss_and_no_gradient(ignored_logit):
     ],
     ids=["no positives", "all ignored", "no anchors", "all positive"],
 )
-def test_edges_have_a_finite_loss_with_a_graph(rows, targets, costs_nothing):
+def test_edges_have_a_finite_loss_with_a_graph(focal_loss, rows, targets, costs_nothing):
     logits = torch.zeros(rows, 3, requires_grad=True)
-    value = FocalLoss()(logits, targets)
+    value = focal_loss()(logits, targets)
     value.backward()
     assert (value.item() == 0) is costs_nothing
     assert logits.grad.shape == (rows, 3)
@@ -185,7 +191,7 @@ def test_edges_have_a_finite_loss_with_a_graph(rows, targets, costs_nothing):
     assert bool((logits.grad == 0).all()) is costs_nothing
 
 
-def test_sum_over_parts_of_a_batch_is_the_sum_of_the_batch():
+def test_sum_over_parts_of_a_batch_is_the_sum_of_the_batch(focal_loss):
     logits, targets = random_case(100, 6, seed=8)
     assert FocalLoss.additive
     parts = 0.0
@@ -200,26 +206,26 @@ def test_sum_over_parts_of_a_batch_is_the_sum_of_the_batch():
             boxes,
             targets.ignored_index[ignored] - start,
         )
-        parts += FocalLoss()(logits[start:stop], part).item()
-    assert parts == pytest.approx(FocalLoss()(logits, targets).item(), rel=1e-6)
+        parts += focal_loss()(logits[start:stop], part).item()
+    assert parts == pytest.approx(focal_loss()(logits, targets).item(), rel=1e-6)
 
 
-def test_memory_order_of_the_logits_does_not_matter():
+def test_memory_order_of_the_logits_does_not_matter(focal_loss):
     logits, targets = random_case(50, 6, seed=9)
     columns = logits.t().contiguous().t()
     assert not columns.is_contiguous()
-    torch.testing.assert_close(FocalLoss()(columns, targets), FocalLoss()(logits, targets))
+    torch.testing.assert_close(focal_loss()(columns, targets), focal_loss()(logits, targets))
 
 
-def test_the_forward_and_backward_pass_never_read_a_value_on_the_host():
+def test_the_forward_and_backward_pass_never_read_a_value_on_the_host(focal_loss):
     # On the meta device there are no values: .item(), nonzero() and boolean indexing raise.
     logits = torch.zeros(8, 3, device="meta", requires_grad=True)
-    FocalLoss()(logits, sparse_targets({1: 0}, [2]).to(torch.device("meta"))).backward()
+    focal_loss()(logits, sparse_targets({1: 0}, [2]).to(torch.device("meta"))).backward()
     assert logits.grad.shape == (8, 3)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
-def test_backward_keeps_at_most_four_tensors_of_the_size_of_the_logits(gamma):
+def test_backward_keeps_at_most_four_tensors_of_the_size_of_the_logits(focal_loss, gamma):
     logits, targets = random_case(400, 50, seed=10)
     logits.requires_grad_()
     kept: set[int] = set()
@@ -230,7 +236,7 @@ def test_backward_keeps_at_most_four_tensors_of_the_size_of_the_logits(gamma):
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        value = FocalLoss(gamma=gamma)(logits, targets)
+        value = focal_loss(gamma=gamma)(logits, targets)
     assert value.requires_grad
     assert len(kept) <= 4
 
@@ -242,6 +248,7 @@ def test_backward_keeps_at_most_four_tensors_of_the_size_of_the_logits(gamma):
         ({"alpha": math.nan}, r"alpha must lie in"),
         ({"gamma": -1.0}, r"loss\.classification\.gamma must be at least 0 and finite, got -1\.0"),
         ({"gamma": math.inf}, r"gamma must be at least 0 and finite"),
+        ({"implementation": "quick"}, r"implementation must be one of \('fast', 'plain'\), got 'quick'"),
     ],
 )
 def test_impossible_settings_are_named(settings, message):
@@ -249,6 +256,6 @@ def test_impossible_settings_are_named(settings, message):
         FocalLoss(**settings)
 
 
-def test_logits_of_another_rank_are_refused():
+def test_logits_of_another_rank_are_refused(focal_loss):
     with pytest.raises(ValueError, match=r"\(S, K\), got \(2, 3, 4\)"):
-        FocalLoss()(torch.zeros(2, 3, 4), sparse_targets())
+        focal_loss()(torch.zeros(2, 3, 4), sparse_targets())
