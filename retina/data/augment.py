@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from retina.data.color import color_matrix
+from retina.data.zoom import flatten, max_zoom
 from retina.errors import ConfigError
 from retina.structures import BoxTargets, Sample
 
@@ -35,8 +36,16 @@ class Augment:
     transform a generator of the same seed, so that two transforms of p=0.5 always fire together.)
     """
 
-    def __init__(self, transforms: Sequence[Any], *, short_side: int, long_side: int, seed: int) -> None:
-        """Args: ``transforms``, albumentations' or ours, in order; empty for evaluation: resize only.
+    def __init__(
+        self,
+        transforms: Sequence[Any],
+        *,
+        short_side: int,
+        long_side: int,
+        seed: int,
+        reduced_decoding: bool = False,
+    ) -> None:
+        """Args: ``transforms``, albumentations' or ours, in order, empty for evaluation; sides as in :class:`Resize`.
 
         Raises:
             ConfigError: something in ``transforms`` is no transform.
@@ -47,14 +56,23 @@ class Augment:
                     f"augment.transforms[{position}] is no transform of albumentations but {transform!r}",
                     fix="give transforms with _target_: albumentations.<name> or retina.data.augment.<name>",
                 )
-        for transform in _flatten(transforms):
+        for transform in flatten(transforms):
             if isinstance(transform, ScaleCrop):
                 transform.short_side, transform.long_side = short_side, long_side
-        self.seed = seed
+        self.seed, self.short_side, self.long_side = seed, short_side, long_side
+        self.max_zoom = max_zoom(transforms) if reduced_decoding else float("inf")
         self.pipeline = A.Compose(
             [*transforms, Resize(short_side, long_side)],
             bbox_params=A.BboxParams("pascal_voc", min_width=MIN_SIDE, min_height=MIN_SIDE, clip=True),
         )
+
+    def shrink(self, height: int, width: int) -> int:
+        """Return how many times smaller (1, 2, 4, 8) a stored image may be decoded so that nothing has to be enlarged.
+
+        1 where a transform might count pixels of the stored image, as a crop of 512 x 512 does.
+        """
+        scale = _resize_scale(height, width, self.short_side, self.long_side) * self.max_zoom
+        return next((denominator for denominator in (8, 4, 2) if scale * denominator <= 1), 1)
 
     def __call__(self, sample: Sample, *, epoch: int, index: int) -> Sample:
         """Return ``sample`` as image ``index`` looks in ``epoch``; boxes without visible area are dropped."""
@@ -114,6 +132,7 @@ class ScaleCrop(A.DualTransform):
         if not 0 <= min_visible <= 1:
             raise ValueError(f"min_visible must lie in [0, 1], got {min_visible}")
         self.scale, self.min_visible, self.fill_color = tuple(scale), min_visible, tuple(fill)
+        self.max_zoom = float(scale[1])  # read by retina.data.zoom
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         """Draw the window (x, y, width, height) of the image and where on the canvas it goes."""
@@ -165,6 +184,8 @@ class ColorMatrix(A.ImageOnlyTransform):
     the colour circle: a number h means ``[-h, h]``.
     """
 
+    max_zoom = 1.0  # read by retina.data.zoom
+
     def __init__(
         self,
         brightness: float | Sequence[float] = 0.2,
@@ -192,8 +213,12 @@ class ColorMatrix(A.ImageOnlyTransform):
 
 def resized_size(height: int, width: int, *, short_side: int, long_side: int) -> tuple[int, int]:
     """Return (height, width) after the resize; the result of the rule is a fixed point of the rule."""
-    scale = min(short_side / min(height, width), long_side / max(height, width))
+    scale = _resize_scale(height, width, short_side, long_side)
     return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+
+
+def _resize_scale(height: int, width: int, short_side: int, long_side: int) -> float:
+    return min(short_side / min(height, width), long_side / max(height, width))
 
 
 def _interval(name: str, value: float | Sequence[float], *, around: float, least: float) -> tuple[float, float]:
@@ -204,13 +229,6 @@ def _interval(name: str, value: float | Sequence[float], *, around: float, least
     if not least <= interval[0] <= interval[1] < float("inf"):
         raise ValueError(f"{name} must be a number or a pair, ascending and at least {least}, got {value}")
     return interval
-
-
-def _flatten(transforms: Sequence[Any]) -> Iterator[Any]:
-    for transform in transforms:
-        yield transform
-        if isinstance(transform, A.BaseCompose):
-            yield from _flatten(transform.transforms)
 
 
 def _to_rows(targets: BoxTargets) -> np.ndarray:

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from retina.data.annotations import read_annotations
-from retina.data.images import EXIF_POLICIES, image_path, read_image
+from retina.data.images import EXIF_POLICIES, image_path, read_shrunk
+from retina.data.jpeg import Shrink
 from retina.errors import ConfigError, DataError
 from retina.structures import BoxTargets, Sample
 
@@ -78,8 +79,12 @@ class CocoDataset:
             raise ValueError(f"data set {self.name!r} was opened without a folder of images")
         return Path(image_path(self._resolved_root, self.file_names[index], self._place(index)))
 
-    def sample(self, index: int) -> Sample:
-        """Return image ``index`` as stored with its boxes, clipped to the image; crowds apart.
+    def sample(self, index: int, shrink: Shrink | None = None) -> Sample:
+        """Return image ``index`` with its boxes, clipped to the image; crowds apart.
+
+        Args:
+            index: which image.
+            shrink: says how many times smaller a JPEG may be decoded, its boxes with it; None: as stored.
 
         Raises:
             DataError: the image is missing, cannot be decoded or has another size than the annotation file says.
@@ -88,11 +93,11 @@ class CocoDataset:
             raise ValueError(f"data set {self.name!r} was opened without a folder of images")
         place = self._place(index)
         path = image_path(self._resolved_root, self.file_names[index], place)
-        image = read_image(path, place, exif=self.exif)
+        image, stored = read_shrunk(path, place, exif=self.exif, shrink=shrink)
         height, width = (int(side) for side in self.sizes[index])
-        if image.shape[:2] != (height, width):
-            raise self._size_error(index, path, image.shape)
-        targets = self.targets(index)
+        if stored != (height, width):
+            raise self._size_error(index, path, stored)
+        targets = _resized(self.targets(index), stored, image.shape)
         return Sample(image, targets, image_id=int(self.image_ids[index]), original_size=(height, width))
 
     def targets(self, index: int) -> BoxTargets:
@@ -165,3 +170,12 @@ class CocoDataset:
             why="the boxes are in pixels of an image of another size",
             fix=fix,
         )
+
+
+def _resized(targets: BoxTargets, size: tuple[int, int], shape: tuple[int, ...]) -> BoxTargets:
+    """Return ``targets`` of an image of ``size`` on pixels of ``shape``; sides apart, since each was rounded."""
+    if shape[:2] == size:
+        return targets
+    scale = torch.tensor([shape[1] / size[1], shape[0] / size[0]] * 2, dtype=torch.float64)
+    boxes, crowd_boxes = ((part * scale).float() for part in (targets.boxes, targets.crowd_boxes))
+    return BoxTargets(boxes, targets.labels, crowd_boxes)

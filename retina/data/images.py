@@ -1,4 +1,4 @@
-"""Reading image files: only from inside their folder, decoded as stored, as RGB."""
+"""Reading image files: only from inside their folder, decoded as stored or a whole number of times smaller, as RGB."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from retina.data.jpeg import COLOR_FLAGS, Shrink, jpeg_size, reduced_size
 from retina.errors import DataError
 
 # 1: the pixels as stored; 0: turned as the EXIF orientation says, as image viewers show them.
@@ -71,10 +72,29 @@ def read_image(path: str, place: str, *, exif: str = "ignore") -> np.ndarray:
     Raises:
         DataError: the file cannot be read or decoded.
     """
+    return read_shrunk(path, place, exif=exif)[0]
+
+
+def read_shrunk(
+    path: str, place: str, *, exif: str = "ignore", shrink: Shrink | None = None
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """Return pixels as :func:`read_image` does, of a JPEG perhaps fewer, and the (height, width) of all of them.
+
+    Args:
+        path: as returned by :func:`image_path`.
+        place: how an error names the image.
+        exif: ``ignore`` or ``apply``; the size is that of the turned image, too.
+        shrink: says how many times smaller a JPEG may be decoded; sides are rounded up. None: as stored.
+
+    Raises:
+        DataError: the file cannot be read or decoded.
+    """
     try:
         # imdecode of the bytes, not imread: imread cannot open every unicode name on every system.
         encoded = np.fromfile(path, dtype=np.uint8)
-        image = cv2.imdecode(encoded, cv2.IMREAD_COLOR | EXIF_POLICIES[exif]) if encoded.size else None
+        stored, denominator = _plan(encoded, exif, shrink)
+        flags = COLOR_FLAGS[denominator] | EXIF_POLICIES[exif]
+        image = cv2.imdecode(encoded, flags) if encoded.size else None
     except OSError as error:
         raise DataError(f"{place} cannot be read ({error.strerror}): {path}") from None
     except cv2.error as error:
@@ -85,4 +105,20 @@ def read_image(path: str, place: str, *, exif: str = "ignore") -> np.ndarray:
             why="the file is damaged, empty or not in a format that OpenCV reads",
             fix="replace the file, or take the image out of the annotation file",
         )
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+    size = (image.shape[0], image.shape[1])
+    if denominator > 1:
+        # A turned image has its sides swapped; _plan made sure that the two ways can be told apart.
+        size = stored if size == reduced_size(*stored, denominator) else stored[::-1]
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image), size
+
+
+def _plan(encoded: np.ndarray, exif: str, shrink: Shrink | None) -> tuple[tuple[int, int], int]:
+    """Return the stored (height, width), as far as it is needed, and how many times smaller to decode."""
+    stored = jpeg_size(encoded.data) if shrink is not None else None
+    if shrink is None or stored is None:
+        return (0, 0), 1
+    denominator = shrink(*stored)
+    height, width = reduced_size(*stored, denominator)
+    if exif == "apply" and height == width and stored[0] != stored[1]:
+        return stored, 1  # rounding up made it square: whether it was turned could not be seen
+    return stored, denominator

@@ -29,7 +29,8 @@ class AugmentedImages(Dataset[Sample]):
         self.dataset, self.augment = dataset, augment
 
     def __getitem__(self, key: SampleKey) -> Sample:
-        return self.augment(self.dataset.sample(key.index), epoch=key.epoch, index=key.index)
+        sample = self.dataset.sample(key.index, self.augment.shrink)
+        return self.augment(sample, epoch=key.epoch, index=key.index)
 
 
 class BatchLoader(DataLoader):

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import math
+
+import albumentations as A
+import pytest
+
+from retina.data.augment import ColorMatrix, ScaleCrop
+from retina.data.zoom import flatten, max_zoom
+
+
+class Declared(A.ImageOnlyTransform):
+    """A transform of a user who says what it needs."""
+
+    max_zoom = 3.0
+
+
+class Derived(A.HorizontalFlip):
+    """Of a listed kind, and yet nobody knows what it does."""
+
+
+@pytest.mark.parametrize(
+    ("transforms", "zoom"),
+    [
+        ([], 1),
+        ([A.HorizontalFlip(), ColorMatrix(), A.ColorJitter()], 1),
+        ([ScaleCrop((0.6, 1.6))], 1.6),
+        ([ScaleCrop((0.5, 0.8))], 1),  # a smaller image still wants nothing larger than the plain resize
+        ([ScaleCrop((1, 2)), ScaleCrop((1, 3))], 6),
+        ([A.OneOf([A.Sequential([ScaleCrop((1, 1.5)), A.VerticalFlip()]), A.D4()])], 1.5),
+        ([Declared()], 3),
+        ([A.RandomCrop(16, 16)], math.inf),
+        ([A.HorizontalFlip(), A.OneOf([A.Blur(), A.NoOp()])], math.inf),
+        ([Derived()], math.inf),
+    ],
+)
+def test_the_greatest_zoom_of_all_transforms_counts_and_the_unknown_is_infinite(transforms, zoom):
+    assert max_zoom(transforms) == pytest.approx(zoom)
+
+
+def test_flatten_yields_containers_and_what_they_hold():
+    flip, crop = A.HorizontalFlip(), A.RandomCrop(8, 8)
+    container = A.OneOf([crop])
+    assert list(flatten([flip, container])) == [flip, container, crop]
