@@ -66,6 +66,9 @@ class ImageSettings:
 
     short_side: int = 800
     long_side: int = 1333
+    # JPEGs at least twice as large as the largest zoom wants are decoded at 1/2, 1/4 or 1/8. On in configs/train.yaml;
+    # off here, because a checkpoint that does not know the setting was trained on whole images.
+    reduced_decoding: bool = False
 
     def __post_init__(self) -> None:
         if self.short_side < 1 or self.long_side < self.short_side:
@@ -204,6 +207,26 @@ class PredictSettings:
         _at_least("", self, {"batch_size": 1})
         _one_of("device", self.device, DEVICES)
         _one_of("precision", self.precision, PRECISIONS)
+
+
+@dataclass(frozen=True)
+class MeasuringSettings:
+    """What ``tools/benchmark.py`` measures, and how often."""
+
+    num_boxes: int = 10  # objects an image
+    num_classes: int = 80
+    repeats: int = 5  # of each step, in turn with the others
+    memory: bool = True  # also the memory of a step, each in a fresh process
+
+    def __post_init__(self) -> None:
+        _at_least("benchmark", self, {"num_boxes": 1, "num_classes": 1, "repeats": 1})
+
+
+@dataclass(frozen=True)
+class BenchmarkSettings(RunSettings):
+    """All scalars of ``tools/benchmark.py``: those of the run that it measures, and its own."""
+
+    benchmark: MeasuringSettings = field(default_factory=MeasuringSettings)
 
 
 def _at_least(section: str, settings: object, bounds: dict[str, int]) -> None:

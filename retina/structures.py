@@ -92,9 +92,12 @@ class ImageBatch(_Tensors):
 
 @dataclass(frozen=True, slots=True)
 class BoxCells(_Tensors):
-    """Where box deltas are wanted; anchors are counted through the batch, image after image (`b * A + a`)."""
+    """Where box deltas are wanted; anchors are counted through the batch, image after image (`b * A + a`).
 
-    anchor_index: Tensor  # (P,) int64 in [0, B * A), ascending
+    It stays on the host: which cells a lazy box tower computes is decided there, so that no step waits for the device.
+    """
+
+    anchor_index: Tensor  # (P,) int64 in [0, B * A), ascending, each once
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +117,7 @@ class AnchorTargets(_Tensors):
 
     @property
     def box_cells(self) -> BoxCells:
-        """Return where the box loss needs predictions: at the positive anchors."""
+        """Return where the box loss needs predictions: at the positive anchors. To be asked on the host."""
         return BoxCells(self.positive_index)
 
 
@@ -139,6 +142,25 @@ class Predictions(_Tensors):
     logits: Tensor  # (B, A, K)
     deltas: Tensor  # (B, A, 4), or (P, 4) where the model was asked for `box_cells` only
     grid_sizes: Sequence[tuple[int, int]]  # (L,) rows and columns of each level
+    anchor_index: Tensor | None = None  # (P,) int64 ascending: `b * A + a` of each row of (P, 4) deltas; None: all
+
+    def __post_init__(self) -> None:
+        if self.anchor_index is not None and len(self.deltas) != len(self.anchor_index):
+            raise ValueError(f"got deltas of {len(self.deltas)} anchors for {len(self.anchor_index)} wanted anchors")
+        if self.anchor_index is None and self.deltas.shape[:2] != self.logits.shape[:2]:
+            raise ValueError(
+                "logits and deltas must agree in images and anchors, "
+                f"got {tuple(self.logits.shape)} and {tuple(self.deltas.shape)}"
+            )
+
+    def deltas_of(self, anchor_index: Tensor) -> Tensor:
+        """Return ``(Q, 4)`` deltas of the anchors ``b * A + a``; all of them must be among those computed."""
+        if self.anchor_index is None:
+            return self.deltas.flatten(0, 1).index_select(0, anchor_index)
+        if not len(anchor_index):
+            return self.deltas[:0]
+        # One that was not computed would silently get another's row, so callers ask for what they gave to the model.
+        return self.deltas.index_select(0, torch.searchsorted(self.anchor_index, anchor_index))
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ LEVELS = [
     {"structures", "boxes", "errors", "settings"},
     {"data", "models", "detection"},
     {"training", "evaluation"},
+    {"benchmark"},
     {"config"},
 ]
 # Read by every module's own test, not by a file of the same name.
@@ -126,7 +127,7 @@ def test_the_library_does_not_import_the_entry_points() -> None:
 def test_what_is_read_before_torch_does_not_import_it() -> None:
     # Everything that runs before the first mistake is told; importing torch takes seconds.
     early = [ROOT / "retina" / name for name in ("errors.py", "settings.py")]
-    late = {"build.py", "runs.py"}
+    late = {"build.py", "runs.py", "bench.py"}
     early += [path for path in LIBRARY if _part_of_file(path) == "config" and path.name not in late]
     assert len(early) >= 14
     heavy = {"torch", "torchvision", "albumentations", "cv2", "numpy"}

@@ -8,12 +8,14 @@ from itertools import pairwise
 import pytest
 
 from retina.settings import (
+    BenchmarkSettings,
     CheckpointSettings,
     EvalSettings,
     EvaluateSettings,
     ImageSettings,
     Interval,
     LogSettings,
+    MeasuringSettings,
     PredictSettings,
     RunSettings,
     TrainSettings,
@@ -171,6 +173,13 @@ def test_a_prediction_that_makes_no_sense_is_told(given, message):
     assert PredictSettings(**usable).out == "predictions"
     with pytest.raises(ValueError, match=message):
         PredictSettings(**{**usable, **given})
+
+
+@pytest.mark.parametrize("name", ["num_boxes", "num_classes", "repeats"])
+def test_a_benchmark_of_nothing_is_told(name):
+    assert BenchmarkSettings().benchmark.repeats == 5
+    with pytest.raises(ValueError, match=rf"benchmark\.{name} must be at least 1, got 0"):
+        MeasuringSettings(**{name: 0})
 
 
 def test_the_defaults_are_the_standard_recipes_sizes():

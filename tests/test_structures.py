@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.data._utils.pin_memory import pin_memory
 
-from retina.structures import AnchorTargets, Batch, BoxTargets, Detections, ImageBatch
+from retina.structures import AnchorTargets, Batch, BoxTargets, Detections, ImageBatch, Predictions
 
 
 def anchor_targets() -> AnchorTargets:
@@ -99,3 +99,20 @@ def test_values_cannot_be_changed_in_place():
 def test_ground_truth_of_a_wrong_shape_names_the_field_that_disagrees(boxes, labels, crowd_boxes, message):
     with pytest.raises(ValueError, match=message):
         BoxTargets(torch.zeros(boxes), torch.zeros(labels, dtype=torch.int64), torch.zeros(crowd_boxes))
+
+
+def test_deltas_of_another_number_of_anchors_are_refused_naming_both():
+    with pytest.raises(ValueError, match="got deltas of 2 anchors for 3 wanted anchors"):
+        Predictions(torch.zeros(1, 6, 3), torch.zeros(2, 4), [(2, 3)], torch.arange(3))
+    with pytest.raises(ValueError, match=r"got \(2, 6, 3\) and \(2, 7, 4\)"):
+        Predictions(torch.zeros(2, 6, 3), torch.zeros(2, 7, 4), [(2, 3)])
+
+
+def test_deltas_are_found_by_the_number_of_their_anchor_in_the_batch():
+    dense = Predictions(torch.zeros(2, 6, 3), torch.arange(48.0).view(2, 6, 4), [(2, 3)])
+    computed = torch.tensor([1, 4, 7, 11])
+    sparse = Predictions(dense.logits, dense.deltas_of(computed), dense.grid_sizes, computed)
+    assert dense.deltas_of(torch.tensor([7]))[0].tolist() == dense.deltas[1, 1].tolist()
+    for wanted in ([1, 4, 7, 11], [4, 4, 11], [7], []):
+        index = torch.tensor(wanted, dtype=torch.int64)
+        assert torch.equal(sparse.deltas_of(index), dense.deltas_of(index))

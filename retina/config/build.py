@@ -7,7 +7,7 @@ import os
 import random
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, get_type_hints
 
@@ -158,7 +158,7 @@ def build_evaluator(
     """Build the evaluation of ``dataset``; ``loading``: ``batch_size`` a rank and ``workers``."""
     loader = build_eval_loader(
         dataset,
-        Augment([], short_side=image.short_side, long_side=image.long_side, seed=0),
+        Augment([], **asdict(image), seed=0),
         Collate(assigner),
         EvalBatchSampler(
             dataset.sizes,
@@ -240,8 +240,7 @@ def _train_loader_maker(
 ) -> Callable[[int], Iterable[Batch]]:
     augment = Augment(
         build_node(config.augment.transforms),
-        short_side=run.image.short_side,
-        long_side=run.image.long_side,
+        **asdict(run.image),
         seed=run.train.seed,
     )
 

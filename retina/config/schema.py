@@ -7,10 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from retina.settings import EvaluateSettings, PredictSettings, RunSettings, length_in_images
+from retina.settings import BenchmarkSettings, EvaluateSettings, PredictSettings, RunSettings, length_in_images
 
 # The scalars of each command, by the name of its file in configs/.
-SETTINGS_OF: dict[str, type] = {"train": RunSettings, "evaluate": EvaluateSettings, "predict": PredictSettings}
+SETTINGS_OF: dict[str, type] = {
+    "train": RunSettings,
+    "evaluate": EvaluateSettings,
+    "predict": PredictSettings,
+    "benchmark": BenchmarkSettings,
+}
 
 # The sections that a training run cannot do without.
 TRAIN_SECTIONS = ("dataset", "model", "anchors", "loss", "optimizer", "schedule", "augment", "postprocess")
@@ -20,7 +25,7 @@ FILLED_IN: dict[str, frozenset[str]] = {
     "model": frozenset({"num_classes", "num_anchors", "load_weights"}),
     "model.backbone": frozenset({"norm"}),
     "anchors": frozenset({"anchors"}),
-    "augment": frozenset({"short_side", "long_side", "seed"}),
+    "augment": frozenset({"short_side", "long_side", "reduced_decoding", "seed"}),
     "optimizer": frozenset({"model"}),
 }
 
@@ -81,6 +86,7 @@ RULES: dict[str, Rule] = {
     "model.backbone.groups": _AT_LEAST_1,
     "model.backbone.width_per_group": _AT_LEAST_1,
     "model.backbone.frozen_stages": _between(0, 5),
+    "model.box_tower": _one_of("lazy", "dense"),
     "model.norm": _one_of("auto", "frozen_bn", "bn", "sync_bn", "gn"),
     "model.fpn_channels": _AT_LEAST_1,
     "model.p6_from": _one_of("c5", "p5"),
@@ -98,6 +104,7 @@ RULES: dict[str, Rule] = {
     "anchors.crowd_ignore": _SHARE,
     "loss.classification.alpha": _SHARE,
     "loss.classification.gamma": _AT_LEAST_0,
+    "loss.classification.implementation": _one_of("fast", "plain"),
     "loss.box.weight": _AT_LEAST_0,
     "loss.box.beta": _AT_LEAST_0,
     "loss.box.gamma": _AT_LEAST_0,

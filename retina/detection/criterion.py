@@ -42,12 +42,12 @@ class Criterion(nn.Module):
         tower gets a gradient of 0 rather than none.
 
         Args:
-            predictions: deltas of every anchor, or of the positive anchors only, in the order of ``targets``.
+            predictions: deltas of every anchor, or of some anchors with all positive ones among them.
             targets: anchors counted through the batch.
         """
         logits = predictions.logits
         with torch.autocast(logits.device.type, enabled=False):
-            deltas = _positive_deltas(predictions, targets)
+            deltas = predictions.deltas_of(targets.positive_index)
             return {
                 "classification": self.classification(logits.flatten(0, 1), targets),
                 "box": self.box.weight * self._compare(deltas, targets).sum(),
@@ -59,17 +59,3 @@ class Criterion(nn.Module):
         if self.box.space == "boxes":
             return self.box(decode_boxes(deltas, anchors), boxes)
         return self.box(deltas, encode_boxes(boxes, anchors).clamp(min=MIN_LOG_SCALE))
-
-
-def _positive_deltas(predictions: Predictions, targets: AnchorTargets) -> Tensor:
-    """Return ``(P, 4)`` deltas of the positive anchors."""
-    deltas, logits = predictions.deltas, predictions.logits
-    if deltas.ndim == 2:
-        if len(deltas) != targets.num_positives:
-            raise ValueError(f"got deltas of {len(deltas)} anchors for {targets.num_positives} positive anchors")
-        return deltas
-    if deltas.shape[:2] != logits.shape[:2]:
-        raise ValueError(
-            f"logits and deltas must agree in images and anchors, got {tuple(logits.shape)} and {tuple(deltas.shape)}"
-        )
-    return deltas.flatten(0, 1).index_select(0, targets.positive_index)

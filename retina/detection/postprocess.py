@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 from torchvision.ops import batched_nms
 
 from retina.boxes import clip_boxes, decode_boxes
-from retina.structures import Detections, Predictions
+from retina.structures import AnchorTargets, BoxCells, Detections, Predictions
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Pairs of an anchor and a class with a score worth a box, image after image."""
+
+    anchor_index: Tensor  # (M,) int64 `b * A + a`, ascending; an anchor may come with several classes
+    labels: Tensor  # (M,) int64 in [0, K)
+    scores: Tensor  # (M,) float32
+    counts: Sequence[int]  # (B,) candidates of each image
+
+    def box_cells(self, targets: AnchorTargets | None = None) -> BoxCells:
+        """Return where their boxes are needed, and those of the positive anchors of ``targets``; on the host."""
+        wanted = self.anchor_index.cpu()
+        if targets is not None:
+            wanted = torch.cat([wanted, targets.positive_index.cpu()])
+        return BoxCells(wanted.unique())
 
 
 @dataclass(frozen=True)
@@ -35,57 +54,66 @@ class PostProcess:
                 raise ValueError(f"postprocess.{name} must be at least 1, got {getattr(self, name)}")
 
     @torch.no_grad()
-    def __call__(self, predictions: Predictions, anchors: Tensor, sizes: Tensor) -> list[Detections]:
+    def __call__(
+        self, predictions: Predictions, anchors: Tensor, sizes: Tensor, candidates: Candidates | None = None
+    ) -> list[Detections]:
         """Return the detections of each image, best first, in pixels of the network's input.
 
         Args:
-            predictions: dense: deltas for every anchor.
+            predictions: deltas for every anchor, or at least for those of the candidates.
             anchors: ``(A, 4)`` anchors of one image.
             sizes: ``(B, 2)`` (height, width) of each image's content; boxes are clipped to it.
+            candidates: those of ``predictions``, where they are known already.
         """
-        images_and_anchors = (len(sizes), len(anchors))
-        if not predictions.logits.shape[:2] == predictions.deltas.shape[:2] == images_and_anchors:
+        if predictions.logits.shape[:2] != (len(sizes), len(anchors)):
             raise ValueError(
-                f"logits {tuple(predictions.logits.shape)} and deltas {tuple(predictions.deltas.shape)} must be those "
-                f"of {len(sizes)} images of {len(anchors)} anchors"
+                f"logits {tuple(predictions.logits.shape)} must be those of {len(sizes)} images "
+                f"of {len(anchors)} anchors"
             )
-        cells = [rows * columns for rows, columns in predictions.grid_sizes]
-        anchors_per_cell = len(anchors) // sum(cells)
-        levels = [count * anchors_per_cell for count in cells]
+        if candidates is None:
+            candidates = self.candidates(predictions.logits, predictions.grid_sizes)
+        deltas = predictions.deltas_of(candidates.anchor_index)
+        boxes = decode_boxes(deltas, anchors[candidates.anchor_index % len(anchors)])
+        parts = (part.split(candidates.counts) for part in (boxes, candidates.labels, candidates.scores))
         return [
-            self._one_image(logits, deltas, anchors, levels, (int(height), int(width)))
-            for logits, deltas, (height, width) in zip(
-                predictions.logits, predictions.deltas, sizes.tolist(), strict=True
-            )
+            self._one_image(clip_boxes(boxes, int(height), int(width)), labels, scores)
+            for boxes, labels, scores, (height, width) in zip(*parts, sizes.tolist(), strict=True)
         ]
 
-    def _one_image(
-        self, logits: Tensor, deltas: Tensor, anchors: Tensor, levels: list[int], size: tuple[int, int]
-    ) -> Detections:
-        index, labels, scores = self._candidates(logits, levels)
-        boxes = clip_boxes(decode_boxes(deltas[index], anchors[index]), *size)
+    @torch.no_grad()
+    def candidates(self, logits: Tensor, grid_sizes: Sequence[tuple[int, int]]) -> Candidates:
+        """Return the best (anchor, class) pairs of every level of every image, for ``(B, A, K)`` logits."""
+        batch_size, num_anchors, num_classes = logits.shape
+        cells = [rows * columns for rows, columns in grid_sizes]
+        if num_anchors % sum(cells):
+            raise ValueError(f"{num_anchors} anchors cannot be those of {sum(cells)} cells")
+        rows = logits.reshape(-1, num_classes)
+        # Nearly all anchors are background: their best class already says so, and only the others are looked at again.
+        # The threshold is applied to logits, so that only survivors go through the sigmoid.
+        threshold = _logit(self.score_threshold)
+        anchor = (rows.amax(dim=1) > threshold).nonzero().squeeze(1)
+        few = rows[anchor].float()
+        row, label = (few > threshold).nonzero().unbind(1)
+        anchor, score = anchor[row], few[row, label]
+        levels = torch.tensor(cells * batch_size, device=logits.device) * (num_anchors // sum(cells))
+        found = torch.searchsorted(anchor, levels.cumsum(0)).tolist()  # candidates up to the end of each level
+        kept = [self._best(score[first:last]) + first for first, last in pairwise([0, *found])]
+        counts = [sum(map(len, kept[i : i + len(cells)])) for i in range(0, len(kept), len(cells))]
+        order = torch.cat(kept)
+        return Candidates(anchor[order], label[order], score[order].sigmoid(), counts)
+
+    def _best(self, scores: Tensor) -> Tensor:
+        """Return the positions, ascending, of the ``candidates_per_level`` best of ``(M,)`` scores."""
+        if len(scores) <= self.candidates_per_level:
+            return torch.arange(len(scores), device=scores.device)
+        return scores.topk(self.candidates_per_level).indices.sort().values
+
+    def _one_image(self, boxes: Tensor, labels: Tensor, scores: Tensor) -> Detections:
         # A box entirely in the padding has no area left after clipping.
         whole = ((boxes[:, 2:] - boxes[:, :2]) > 0).all(dim=1).nonzero().squeeze(1)
         boxes, scores, labels = boxes[whole], scores[whole], labels[whole]
         keep = batched_nms(boxes, scores, labels, self.nms_iou)[: self.max_detections]
         return Detections(boxes[keep], scores[keep], labels[keep])
-
-    def _candidates(self, logits: Tensor, levels: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Return anchor index, label and score of the best (anchor, class) pairs of every level."""
-        num_classes = logits.shape[-1]
-        # The threshold is applied to logits, so that only survivors go through the sigmoid.
-        threshold = _logit(self.score_threshold)
-        indices, scores = [], []
-        first = 0
-        for level in logits.split(levels):
-            flat = level.reshape(-1)
-            above = (flat > threshold).nonzero().squeeze(1)
-            best, order = flat[above].float().topk(min(self.candidates_per_level, len(above)))
-            indices.append(above[order] + first * num_classes)
-            scores.append(best.sigmoid())
-            first += len(level)
-        index = torch.cat(indices)
-        return index // num_classes, index % num_classes, torch.cat(scores)
 
 
 def _logit(probability: float) -> float:

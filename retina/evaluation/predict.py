@@ -15,13 +15,11 @@ from torch import Tensor, nn
 
 from retina.boxes import clip_boxes, xyxy_to_xywh
 from retina.data.coco import CocoDataset
+from retina.detection.postprocess import PostProcess
 from retina.errors import first_five
 from retina.evaluation.coco_metrics import coco_metrics
-from retina.structures import Batch, Detections, Predictions
-
-Size = tuple[int, int]  # (height, width)
-PostProcessing = Callable[[Predictions, Tensor, Tensor], list[Detections]]
-AnchorTiling = Callable[[Sequence[Size], torch.device], Tensor]
+from retina.evaluation.detect import AnchorTiling, Size, detect
+from retina.structures import Batch, Detections
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class Evaluator:
 
     loader: Iterable[Batch]
     dataset: CocoDataset
-    postprocess: PostProcessing
+    postprocess: PostProcess
     anchors: AnchorTiling
     device: torch.device
     criterion: nn.Module | None = None
@@ -80,16 +78,19 @@ class Evaluator:
     def _predict(self, model: nn.Module) -> _Share:
         share = _Share()
         # Batches of one canvas share their anchors; 192k of them are 3 MB.
-        anchors_of = lru_cache(maxsize=16)(lambda grid_sizes: self.anchors(grid_sizes, self.device))
+        anchors_of = lru_cache(maxsize=16)(self.anchors)
         for batch in self.loader:
-            images = batch.images.to(self.device, non_blocking=True)
-            with self.autocast():
-                predictions = model(images)
+            detected, predictions = detect(
+                model,
+                batch.images.to(self.device, non_blocking=True),
+                anchors=anchors_of,
+                postprocess=self.postprocess,
+                autocast=self.autocast,
+                targets=batch.targets if self.criterion is not None else None,
+            )
             if self.criterion is not None:
                 targets = batch.targets.to(self.device, non_blocking=True)
                 share.add_losses(self.criterion(predictions, targets), targets.num_positives)
-            anchors = anchors_of(tuple(predictions.grid_sizes))
-            detected = self.postprocess(predictions, anchors, images.sizes)
             for image_id, found, content_size, original_size in zip(
                 batch.image_ids, detected, batch.images.sizes.tolist(), batch.original_sizes, strict=True
             ):

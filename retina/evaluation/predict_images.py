@@ -13,10 +13,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from retina.data.images import read_image
+from retina.data.augment import Augment
+from retina.data.images import read_image, read_shrunk
+from retina.detection.postprocess import PostProcess
 from retina.errors import ConfigError, DataError, first_five
+from retina.evaluation.detect import AnchorTiling, Size, detect
 from retina.evaluation.draw import draw_boxes, strong
-from retina.evaluation.predict import AnchorTiling, PostProcessing, evaluation_mode, to_coco_results, to_original_frame
+from retina.evaluation.predict import evaluation_mode, to_coco_results, to_original_frame
 from retina.evaluation.results import write_json
 from retina.structures import BoxTargets, Detections, ImageBatch, Sample
 
@@ -28,9 +31,9 @@ class Predictor:
     """A trained detector with all that leads from a picture to detections in its frame."""
 
     model: nn.Module
-    augment: Callable[..., Sample]  # the resize of evaluation
+    augment: Augment  # the resize of evaluation
     anchors: AnchorTiling
-    postprocess: PostProcessing
+    postprocess: PostProcess
     class_names: Sequence[str]
     category_ids: Sequence[int]
     device: torch.device
@@ -38,18 +41,23 @@ class Predictor:
     size_divisor: int = 32
 
     @torch.inference_mode()
-    def __call__(self, image: np.ndarray) -> Detections:
-        """Return what is found in ``image`` (``(H, W, 3)`` uint8 RGB), in its own pixels, best first."""
-        original_size = (image.shape[0], image.shape[1])
+    def __call__(self, image: np.ndarray, *, original_size: Size | None = None) -> Detections:
+        """Return what is found in ``image`` (``(H, W, 3)`` uint8 RGB), best first.
+
+        Args:
+            image: as stored, or decoded at a reduced scale.
+            original_size: (height, width) of the stored image, in whose pixels the boxes are; None: of ``image``.
+        """
+        original_size = original_size or (image.shape[0], image.shape[1])
         sample = self.augment(
             Sample(image, BoxTargets.empty(), image_id=0, original_size=original_size), epoch=0, index=0
         )
         height, width = sample.image.shape[:2]
         batch = ImageBatch(self._canvas(sample.image), torch.tensor([[height, width]])).to(self.device)
-        with evaluation_mode(self.model), self.autocast():
-            predictions = self.model(batch)
-        anchors = self.anchors(predictions.grid_sizes, self.device)
-        (detections,) = self.postprocess(predictions, anchors, batch.sizes)
+        with evaluation_mode(self.model):
+            (detections,), _ = detect(
+                self.model, batch, anchors=self.anchors, postprocess=self.postprocess, autocast=self.autocast
+            )
         return to_original_frame(detections, (height, width), original_size)
 
     def _canvas(self, image: np.ndarray) -> torch.Tensor:
@@ -135,11 +143,12 @@ def predict_images(
     for image_id, path in enumerate(paths, start=1):
         try:
             image = read_image(str(path), "an image")
+            seen, original_size = read_shrunk(str(path), "an image", shrink=predictor.augment.shrink)
         except DataError as error:
             failed.append(error.what)
             progress(error.what)
             continue
-        detections = predictor(image)
+        detections = predictor(seen, original_size=original_size)
         entries += _named(to_coco_results(detections, image_id, predictor.category_ids), path.name, predictor)
         _write_picture(out / path.name, image, strong(detections, score_threshold), predictor.class_names)
         progress(f"{path.name}: {len(detections)} detections")

@@ -21,7 +21,7 @@ class Subnet(nn.Module):
     ) -> None:
         """Args: ``num_outputs`` of each anchor; ``channels`` and ``depth`` of the tower."""
         super().__init__()
-        self.num_outputs = num_outputs
+        self.num_anchors, self.num_outputs = num_anchors, num_outputs  # anchors of one cell, outputs of one anchor
         layers: list[nn.Module] = []
         for index in range(depth):
             layers += [nn.Conv2d(in_channels if index == 0 else channels, channels, 3, padding=1), nn.ReLU()]

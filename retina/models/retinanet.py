@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,11 +11,15 @@ from torch import Tensor, nn
 from retina.models.backbones import ResNet, resolve_norm
 from retina.models.fpn import FeaturePyramid
 from retina.models.heads import Subnet, box_subnet, class_subnet
+from retina.models.lazy_subnet import can_be_lazy, lazy_outputs
 from retina.structures import BoxCells, ImageBatch, Predictions
 
 # Mean and standard deviation of ImageNet's RGB pixels in 0..255, what torchvision's weights were trained on.
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
+
+# Decides from the logits (B, A, K) and the grid sizes where boxes are wanted.
+ChooseBoxCells = Callable[[Tensor, Sequence[tuple[int, int]]], BoxCells]
 
 
 class RetinaNet(nn.Module):
@@ -36,39 +40,63 @@ class RetinaNet(nn.Module):
         *,
         pixel_mean: Sequence[float] = IMAGENET_MEAN,
         pixel_std: Sequence[float] = IMAGENET_STD,
+        box_tower: Literal["lazy", "dense"] = "lazy",
     ) -> None:
-        """Args: the built parts; ``pixel_mean`` and ``pixel_std`` of RGB pixels in 0..255."""
+        """Args: the built parts; ``pixel_mean`` and ``pixel_std`` of RGB pixels in 0..255; ``box_tower`` says whether
+        boxes are computed only where they are asked for: the same numbers."""
         super().__init__()
+        if box_tower not in ("lazy", "dense"):
+            raise ValueError(f"model.box_tower must be lazy or dense, got {box_tower!r}")
+        self.box_tower = box_tower
         self.backbone, self.fpn = backbone, fpn
         self.class_subnet, self.box_subnet = class_subnet, box_subnet
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(3, 1, 1), persistent=False)
 
-    def forward(self, images: ImageBatch, box_cells: BoxCells | None = None) -> Predictions:
-        """Return logits of every anchor, and deltas of every anchor or of those that ``box_cells`` names."""
-        levels = self.fpn(self.backbone(self.normalize(images)))
+    def forward(self, images: ImageBatch, box_cells: BoxCells | ChooseBoxCells | None = None) -> Predictions:
+        """Return logits of every anchor, and deltas of every anchor or of those that ``box_cells`` names.
+
+        In training these are the positive anchors, which are known beforehand. In detection they are the anchors with
+        a score worth a box, so ``box_cells`` may be a function that is called once the logits are there.
+        """
+        pixels = self.normalize(images)
+        if not self.backbone.conv1.weight.is_contiguous(memory_format=torch.channels_last):
+            pixels = pixels.contiguous()  # else every layer would follow the images' layout, whatever the weights'
+        levels = self.fpn(self.backbone(pixels))
+        grid_sizes = [(level.shape[-2], level.shape[-1]) for level in levels]
         logits = self.class_subnet(levels)
-        deltas = self.box_subnet(levels)
-        if box_cells is not None:
-            deltas = deltas.flatten(0, 1).index_select(0, box_cells.anchor_index)
-        return Predictions(logits, deltas, [(level.shape[-2], level.shape[-1]) for level in levels])
+        if box_cells is None:
+            return Predictions(logits, self.box_subnet(levels), grid_sizes)
+        wanted = (box_cells(logits, grid_sizes) if callable(box_cells) else box_cells).anchor_index
+        on_device = wanted.to(logits.device, non_blocking=True)
+        if self.box_tower == "lazy" and can_be_lazy(self.box_subnet):
+            deltas = lazy_outputs(self.box_subnet, levels, wanted)
+        else:
+            deltas = self.box_subnet(levels).flatten(0, 1).index_select(0, on_device)
+        return Predictions(logits, deltas, grid_sizes, on_device)
 
     def normalize(self, images: ImageBatch) -> Tensor:
         """Return ``(B, 3, H, W)`` float32 pixels of mean 0 and deviation 1, exactly 0 in the padding."""
-        height, width = images.pixels.shape[-2:]
+        num_images, channels, height, width = images.pixels.shape
         device = images.pixels.device
-        content_height, content_width = images.sizes[:, :1], images.sizes[:, 1:]  # (B, 1)
-        rows = torch.arange(height, device=device) < content_height  # (B, H)
-        columns = torch.arange(width, device=device) < content_width  # (B, W)
-        inside = (rows[:, :, None] & columns[:, None, :])[:, None]  # (B, 1, H, W)
-        return ((images.pixels - self.pixel_mean) / self.pixel_std) * inside
+        # The channels of a line of pixels as one row: a long innermost axis, where 3 would leave the processor idle.
+        lines = images.pixels.permute(0, 2, 3, 1).reshape(num_images, height, width * channels)
+        mean, std = (value.flatten().repeat(width) for value in (self.pixel_mean, self.pixel_std))
+        rows = torch.arange(height, device=device) < images.sizes[:, :1]  # (B, H)
+        columns = torch.arange(width, device=device) < images.sizes[:, 1:]  # (B, W)
+        rows, columns = rows.to(mean.dtype), columns.to(mean.dtype).repeat_interleave(channels, dim=1)
+        normalised = torch.empty(lines.shape, dtype=mean.dtype, device=device)
+        # Image after image, so that one stays in the cache through the four operations.
+        for line, out, row, column in zip(lines, normalised, rows, columns, strict=True):
+            torch.sub(line, mean, out=out).div_(std).mul_(column).mul_(row[:, None])
+        return normalised.view(num_images, height, width, channels).permute(0, 3, 1, 2)
 
 
 def build_retinanet(
     *,
     num_classes: int,
     num_anchors: int,
-    backbone: Mapping[str, int],
+    backbone: Mapping[str, Any],
     weights: str | None = "imagenet",
     load_weights: bool = True,
     norm: str = "auto",
@@ -77,7 +105,7 @@ def build_retinanet(
     tower_channels: int = 256,
     tower_depth: int = 4,
     prior: float = 0.01,
-    box_tower: Literal["dense"] = "dense",
+    box_tower: Literal["lazy", "dense"] = "lazy",
     pixel_mean: Sequence[float] = IMAGENET_MEAN,
     pixel_std: Sequence[float] = IMAGENET_STD,
 ) -> RetinaNet:
@@ -102,4 +130,5 @@ def build_retinanet(
         box_subnet=box_subnet(fpn_channels, **anchors),
         pixel_mean=pixel_mean,
         pixel_std=pixel_std,
+        box_tower=box_tower,
     )

@@ -157,10 +157,11 @@ class Trainer:
 
         totals: dict[str, Tensor] = {}
         for number, batch in enumerate(micro_batches, start=1):
+            box_cells = batch.targets.box_cells  # on the host: the box tower is planned there
             batch = batch.to(self.device, non_blocking=True)
             with self._gradient_sync(last=number == len(micro_batches)):
                 with autocast(self.precision, self.device):
-                    predictions = self.model(batch.images, box_cells=batch.targets.box_cells)
+                    predictions = self.model(batch.images, box_cells=box_cells)
                 losses = self.parts.criterion(predictions, batch.targets)  # float32, outside autocast
                 self.scaler.scale(sum(losses.values()) * scale).backward()
             for name, loss in losses.items():

@@ -51,7 +51,7 @@ def parts_of(config: DictConfig, **options: Any):
 def test_the_scalars_of_a_run_become_its_dataclasses(compose):
     run = run_settings(compose("image.short_side=48", "run_dir=somewhere", "eval.every=2epoch"))
     assert isinstance(run, RunSettings)
-    assert run.image == ImageSettings(48, 64)
+    assert run.image == ImageSettings(48, 64, reduced_decoding=True)
     assert (run.train.batch_size, run.eval.every, run.run_dir, run.resume) == (4, "2epoch", "somewhere", None)
 
 
@@ -157,7 +157,7 @@ def positives() -> tuple[Predictions, AnchorTargets]:
     targets = AnchorTargets(
         torch.arange(2), torch.zeros(2, dtype=torch.int64), anchors + 1, anchors, torch.zeros(0, dtype=torch.int64)
     )
-    return Predictions(torch.zeros(1, 2, 6), torch.zeros(2, 4), [(1, 2)]), targets
+    return Predictions(torch.zeros(1, 2, 6), torch.zeros(2, 4), [(1, 2)], torch.arange(2)), targets
 
 
 def test_a_loss_that_normalises_itself_sums_over_the_ranks_in_training_only(compose, monkeypatch):

@@ -29,6 +29,13 @@ def test_help_of_other_commands_lists_their_own_settings_and_groups_only(name: s
     assert ("bccd coco custom shapes" in text) == (name == "evaluate")
 
 
+def test_help_of_the_benchmark_lists_its_own_settings_and_the_groups_of_training() -> None:
+    text = help_text("benchmark")
+    assert "num_boxes: 10" in text
+    assert "python tools/benchmark.py dataset=coco train.batch_size=2" in text
+    assert "retinanet_r50" in text
+
+
 def test_the_comment_is_parted_from_the_settings_and_the_defaults_are_left_out() -> None:
     comment, settings = split_comment("# run it\n#\n# now\n\ndefaults:\n  - a: b\n\nkey: 1  # what\npart:\n  x: 2\n")
     assert comment == "run it\n\nnow"

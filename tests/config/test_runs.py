@@ -15,7 +15,7 @@ import yaml
 
 from retina.config import runs
 from retina.config.compose import compose_config
-from retina.data.images import read_image
+from retina.data.images import read_shrunk
 from retina.errors import CheckpointError, ConfigError, DataError
 from retina.settings import EvaluateSettings
 from retina.training.checkpoint import load_checkpoint, save_checkpoint
@@ -163,7 +163,11 @@ def test_a_predictor_finds_in_a_picture_what_the_evaluation_found(run_dir, state
     assert not predictor.model.training
     assert (predictor.class_names, predictor.category_ids) == (state["class_names"], state["category_ids"])
     images = json.loads((shapes / "annotations" / "instances_val2017.json").read_text())["images"]
-    found = predictor(read_image(str(shapes / "val2017" / images[2]["file_name"]), "an image"))
+    # 128 px for an input of 64: decoded at half the size, as evaluation does.
+    path = str(shapes / "val2017" / images[2]["file_name"])
+    image, original_size = read_shrunk(path, "an image", shrink=predictor.augment.shrink)
+    assert (image.shape, original_size) == ((64, 64, 3), (128, 128))
+    found = predictor(image, original_size=original_size)
     expected = [entry for entry in read(run_dir / "eval" / "val")[1] if entry["image_id"] == images[2]["id"]]
     assert len(found) == len(expected) == 10
     torch.testing.assert_close(found.scores, torch.tensor([entry["score"] for entry in expected]))

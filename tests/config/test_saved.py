@@ -32,7 +32,7 @@ def test_the_sections_of_an_ordinary_run_come_back(text: str) -> None:
     assert config["model"]["backbone"]["depth"] == 18
     assert config["anchors"]["strides"] == [8, 16, 32, 64, 128]
     assert config["dataset"]["name"] == "shapes"
-    assert config["image"] == {"short_side": 256, "long_side": 256}
+    assert config["image"] == {"short_side": 256, "long_side": 256, "reduced_decoding": True}
 
 
 def test_no_pretrained_weights_are_asked_for_but_their_norm_is_kept(text: str) -> None:

@@ -69,7 +69,8 @@ def test_losses_are_sums_over_the_batch_and_the_weight_is_applied_to_the_box():
 @pytest.mark.parametrize("kind", BOX_LOSSES)
 def test_deltas_of_every_anchor_and_of_the_positive_ones_give_the_same_loss(kind):
     dense, targets = random_predictions(), targets_of([1, 5, 9])
-    sparse = replace(dense, deltas=dense.deltas.flatten(0, 1)[targets.positive_index])
+    index = targets.positive_index
+    sparse = replace(dense, deltas=dense.deltas.flatten(0, 1)[index], anchor_index=index)
     criterion = Criterion(FocalLoss(), kind())
     assert criterion(dense, targets)["box"].item() > 0
     torch.testing.assert_close(criterion(sparse, targets), criterion(dense, targets))
@@ -91,7 +92,8 @@ def test_each_space_gets_codes_or_boxes_and_never_both():
 def test_predictions_that_encode_their_targets_have_no_box_loss(kind):
     targets = targets_of([0, 3, 11])
     deltas = encode_boxes(targets.positive_boxes, targets.positive_anchors)
-    loss = Criterion(FocalLoss(), kind())(replace(random_predictions(), deltas=deltas), targets)["box"]
+    predictions = replace(random_predictions(), deltas=deltas, anchor_index=targets.positive_index)
+    loss = Criterion(FocalLoss(), kind())(predictions, targets)["box"]
     assert loss.item() == pytest.approx(0.0, abs=1e-5)
 
 
@@ -101,7 +103,8 @@ def test_without_positives_the_box_loss_is_zero_and_every_parameter_has_a_gradie
     head = nn.Linear(5, 4)
     features = torch.randn(IMAGES, ANCHORS, 5)
     deltas = head(features) if dense else head(features.flatten(0, 1)[:0])
-    losses = Criterion(FocalLoss(), box)(replace(random_predictions(), deltas=deltas), targets_of([]))
+    predictions = replace(random_predictions(), deltas=deltas, anchor_index=None if dense else torch.arange(0))
+    losses = Criterion(FocalLoss(), box)(predictions, targets_of([]))
     assert losses["box"].item() == 0
     assert losses["classification"].item() > 0
     losses["box"].backward()
@@ -169,7 +172,8 @@ def test_the_criterion_is_additive_only_where_both_losses_are():
 @pytest.mark.parametrize("kind", BOX_LOSSES)
 def test_wild_deltas_of_an_untrained_network_have_a_finite_loss_and_gradient(kind, deltas):
     wild = torch.tensor([deltas], dtype=torch.float32, requires_grad=True)
-    loss = Criterion(FocalLoss(), kind())(replace(random_predictions(), deltas=wild), targets_of([3]))["box"]
+    predictions = replace(random_predictions(), deltas=wild, anchor_index=torch.tensor([3]))
+    loss = Criterion(FocalLoss(), kind())(predictions, targets_of([3]))["box"]
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(wild.grad).all()
@@ -180,22 +184,11 @@ def test_wild_deltas_of_an_untrained_network_have_a_finite_loss_and_gradient(kin
 def test_an_object_without_width_or_height_has_a_finite_loss_and_gradient(kind, box):
     targets = replace(targets_of([3]), positive_boxes=torch.tensor([box], dtype=torch.float32))
     deltas = torch.zeros(1, 4, requires_grad=True)
-    loss = Criterion(FocalLoss(), kind())(replace(random_predictions(), deltas=deltas), targets)["box"]
+    predictions = replace(random_predictions(), deltas=deltas, anchor_index=torch.tensor([3]))
+    loss = Criterion(FocalLoss(), kind())(predictions, targets)["box"]
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(deltas.grad).all()
-
-
-def test_sparse_deltas_of_another_number_are_refused_naming_both():
-    predictions = replace(random_predictions(), deltas=torch.zeros(2, 4))
-    with pytest.raises(ValueError, match="got deltas of 2 anchors for 3 positive anchors"):
-        Criterion(FocalLoss(), L1Loss())(predictions, targets_of([1, 5, 9]))
-
-
-def test_dense_deltas_of_other_anchors_than_the_logits_are_refused_naming_both():
-    predictions = replace(random_predictions(), deltas=torch.zeros(IMAGES, ANCHORS + 1, 4))
-    with pytest.raises(ValueError, match=r"got \(2, 6, 3\) and \(2, 7, 4\)"):
-        Criterion(FocalLoss(), L1Loss())(predictions, targets_of([1]))
 
 
 def test_a_loss_in_an_unknown_space_is_refused():

@@ -12,7 +12,7 @@ from torchvision.models.detection._utils import BoxCoder
 from retina.boxes import encode_boxes
 from retina.detection.anchors import AnchorGenerator
 from retina.detection.postprocess import PostProcess
-from retina.structures import Detections, Predictions
+from retina.structures import AnchorTargets, Detections, Predictions
 
 CANVAS = (96, 128)
 GENERATOR = AnchorGenerator()
@@ -177,11 +177,8 @@ def test_half_precision_outputs_give_float32_detections():
     torch.testing.assert_close(found.scores, expected.scores)
 
 
-def test_outputs_that_are_not_of_all_anchors_name_both_sides():
+def test_outputs_of_other_anchors_name_both_sides():
     predictions = random_predictions(1, 3, seed=6)
-    sparse = Predictions(predictions.logits, predictions.deltas[0, :5], GRID)
-    with pytest.raises(ValueError, match=rf"deltas \(5, 4\) must be those of 1 images of {len(ANCHORS)} anchors"):
-        PostProcess()(sparse, ANCHORS, FULL)
     with pytest.raises(ValueError, match=r"must be those of 1 images of 7 anchors"):
         PostProcess()(predictions, ANCHORS[:7], FULL)
 
@@ -199,3 +196,38 @@ def test_outputs_that_are_not_of_all_anchors_name_both_sides():
 def test_a_setting_out_of_range_is_told_by_its_path(values, message):
     with pytest.raises(ValueError, match=message):
         PostProcess(**values)
+
+
+def test_deltas_of_the_candidates_alone_give_the_detections_of_all_deltas():
+    predictions, settings = random_predictions(2, 4, seed=8, mean=-4.0), PostProcess(candidates_per_level=50)
+    candidates = settings.candidates(predictions.logits, GRID)
+    wanted = candidates.box_cells().anchor_index
+    assert 0 < len(wanted) < predictions.logits.shape[1]
+    sparse = Predictions(predictions.logits, predictions.deltas_of(wanted), GRID, wanted)
+    sizes = torch.tensor([CANVAS, (64, 100)])
+    for found, expected in zip(
+        settings(sparse, ANCHORS, sizes, candidates), settings(predictions, ANCHORS, sizes), strict=True
+    ):
+        assert len(expected) > 0
+        assert torch.equal(found.boxes, expected.boxes)
+        assert torch.equal(found.scores, expected.scores)
+        assert torch.equal(found.labels, expected.labels)
+
+
+def test_the_cells_of_candidates_and_positive_anchors_are_listed_once_each():
+    predictions = random_predictions(2, 3, seed=9)
+    candidates = PostProcess().candidates(predictions.logits, GRID)
+    positives = torch.tensor([0, int(candidates.anchor_index[0]), 2 * len(ANCHORS) - 1])
+    empty = torch.zeros(3, 4)
+    targets = AnchorTargets(positives, torch.zeros(3, dtype=torch.int64), empty, empty, positives[:0])
+    wanted = candidates.box_cells(targets).anchor_index.tolist()
+    assert wanted == sorted({*candidates.anchor_index.tolist(), *positives.tolist()})
+
+
+def test_candidates_are_counted_by_image():
+    predictions = random_predictions(3, 2, seed=10)
+    predictions.logits[1] = NOTHING
+    candidates = PostProcess().candidates(predictions.logits, GRID)
+    images = candidates.anchor_index // len(ANCHORS)
+    assert candidates.counts == images.bincount(minlength=3).tolist()
+    assert candidates.counts[1] == 0

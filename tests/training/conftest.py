@@ -35,7 +35,7 @@ class OneWeight(nn.Module):
     def forward(self, images: ImageBatch, box_cells: BoxCells | None = None) -> Predictions:
         values = images.pixels[:, 0, 0, 0].float()
         logits = self.weight * values + torch.where(values == NOT_FINITE, torch.inf, 0.0)
-        return Predictions(logits[:, None, None], torch.zeros(0, 4), [(1, 1)])
+        return Predictions(logits[:, None, None], torch.zeros(0, 4), [(1, 1)], torch.arange(0))
 
 
 class Squares(nn.Module):

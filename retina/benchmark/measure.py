@@ -1,0 +1,198 @@
+"""Seconds and memory of functions beside each other, and the report of both with what they were measured on."""
+
+from __future__ import annotations
+
+import datetime
+import gc
+import json
+import os
+import re
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from retina.training.environment import describe_environment
+
+Function = Callable[[], object]
+
+# Tells glibc to give freed blocks back at once, so that the process is as large as what it holds.
+# Source: mallopt(3), environment variables.
+_GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The seconds of repeated calls of one function."""
+
+    seconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """Return the median in seconds."""
+        return statistics.median(self.seconds)
+
+    @property
+    def spread(self) -> float:
+        """Return slowest over fastest: far above 1 says that something else had the machine."""
+        return max(self.seconds) / min(self.seconds)
+
+
+def alternate(contestants: Mapping[str, Function], *, repeats: int = 7, warmup: int = 2) -> dict[str, Timing]:
+    """Return the timing of each contestant, called in turn A B A B ..., so that a slow minute hits all of them.
+
+    Each call is timed on its own; on a GPU the clock stops when its work is done. ``warmup`` rounds are not counted.
+    """
+    if repeats < 1 or warmup < 0:
+        raise ValueError(f"repeats must be at least 1 and warmup at least 0, got {repeats} and {warmup}")
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for turn in range(warmup + repeats):
+        for name, function in contestants.items():
+            _wait_for_device()
+            start = time.perf_counter()
+            result = function()
+            _wait_for_device()
+            elapsed = time.perf_counter() - start
+            del result  # freeing it is nobody's time
+            if turn >= warmup:
+                seconds[name].append(elapsed)
+    return {name: Timing(tuple(values)) for name, values in seconds.items()}
+
+
+def peak_memory(prepare: Callable[..., Function], *arguments: Any) -> float | None:
+    """Return how far the memory rises above rest, in MiB, during one call of what ``prepare(*arguments)`` returns.
+
+    Measured in a fresh process of as many threads. Rest is after a first call, so model, gradients and state of the
+    optimizer that stay do not count. On a GPU it is the device's memory.
+
+    Args:
+        prepare: a function at the top of a module (it is found by name in the other process), which builds the
+            function to be measured.
+        arguments: plain values.
+
+    Returns:
+        None where the system does not tell: no ``/proc``, or a kernel that does not reset the peak.
+    """
+    with _environment(_GIVE_BACK), ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
+        return executor.submit(_rise, prepare, arguments, torch.get_num_threads()).result()
+
+
+def report(
+    subject: str,
+    rows: Sequence[Mapping[str, object]],
+    *,
+    notes: Sequence[str] = (),
+    folder: Path = Path("benchmarks"),
+    save: bool | None = None,
+) -> None:
+    """Print ``rows`` as a Markdown table with notes and machine; save them as ``<folder>/<date>-<subject>.md, .json``.
+
+    Args:
+        subject: of letters, digits, ``-`` and ``_``.
+        rows: ``{column: value}``; numbers are printed with four digits, None as ``-``.
+        notes: sentences below the table.
+        save: None saves where the command line has ``--save``.
+    """
+    if not re.fullmatch(r"[\w-]+", subject):
+        raise ValueError(f"subject must consist of letters, digits, - and _, got {subject!r}")
+    machine = describe_machine()
+    lines = [*(f"* {note}" for note in notes), *(f"* {name}: {value}" for name, value in machine.items())]
+    text = f"# {subject}, {machine['date']}\n\n{markdown_table(rows)}\n\n" + "\n".join(lines) + "\n"
+    print(text)
+    if "--save" not in sys.argv if save is None else not save:
+        return
+    path = folder / f"{machine['date']}-{subject}"
+    folder.mkdir(parents=True, exist_ok=True)
+    path.with_suffix(".md").write_text(text, encoding="utf-8")
+    kept = {"subject": subject, "machine": machine, "notes": list(notes), "rows": [dict(row) for row in rows]}
+    path.with_suffix(".json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    print(f"written to {path}.md and {path}.json")
+
+
+def markdown_table(rows: Sequence[Mapping[str, object]]) -> str:
+    """Return ``rows`` as a table whose columns are padded to one width; a row may lack columns of others."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [columns, *([_cell(row.get(name, "")) for name in columns] for row in rows)]
+    widths = [max(len(line[place]) for line in cells) for place in range(len(columns))]
+    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
+             for line in cells]  # fmt: skip
+    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
+
+
+def describe_machine() -> dict[str, str]:
+    """Return what a figure depends on: date, command, commit, processor, threads, versions."""
+    environment = describe_environment()
+    git, hardware, versions = environment["git"], environment["hardware"], environment["versions"]
+    gpus = [gpu["name"] for gpu in hardware["gpus"]]
+    return {
+        "date": datetime.date.today().isoformat(),
+        "command": f"python {environment['command']}",
+        "commit": git["commit"] + (" with changes" if git["dirty"] else "") if git else "unknown",
+        "machine": f"{hardware['cpu']}, {hardware['usable_cores']} cores, {torch.get_num_threads()} threads"
+        + (f", {', '.join(gpus)}" if gpus else ""),
+        "versions": f"torch {versions['torch']}, torchvision {versions['torchvision']}, python {versions['python']}",
+    }
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
+    return str(value)
+
+
+def _wait_for_device() -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
+def _rise(prepare: Callable[..., Function], arguments: Sequence[Any], threads: int) -> float | None:
+    torch.set_num_threads(threads)
+    function = prepare(*arguments)
+    function()
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        rest = torch.cuda.memory_allocated()
+        function()
+        torch.cuda.synchronize()
+        return (torch.cuda.max_memory_allocated() - rest) / 2**20
+    try:
+        before = _status_kib("VmRSS")
+        _CLEAR.write_text("5")  # the peak is now what the process holds; proc_pid_clear_refs(5)
+        function()
+        after = _status_kib("VmHWM")
+    except OSError:
+        return None
+    return None if before is None or after is None else (after - before) / 1024
+
+
+def _status_kib(name: str) -> int | None:
+    match = re.search(rf"^{name}:\s+(\d+) kB$", _STATUS.read_text(encoding="ascii", errors="replace"), re.MULTILINE)
+    return int(match[1]) if match else None
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for the processes started inside."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,79 @@
+"""The work that is timed: one training step and one detection, on a batch that stays the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from retina.detection.anchors import AnchorGenerator
+from retina.detection.assign import Assigner
+from retina.detection.criterion import Criterion
+from retina.detection.postprocess import PostProcess
+from retina.evaluation.detect import detect
+from retina.structures import BoxTargets, Detections, ImageBatch, Predictions
+
+Autocast = Callable[[], AbstractContextManager]
+
+
+@dataclass(frozen=True)
+class TrainStep:
+    """Assign, forward, loss, backward, update: as the trainer does it, without clipping and logging.
+
+    The loader's processes assign in a training run; here the step is charged for it.
+    """
+
+    model: nn.Module
+    criterion: Criterion
+    optimizer: torch.optim.Optimizer
+    assigner: Assigner
+    images: ImageBatch
+    objects: Sequence[BoxTargets]  # one an image, on the host
+    autocast: Autocast = nullcontext
+
+    def __call__(self) -> Tensor:
+        """Make one update and return the loss."""
+        loss = self.loss()
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return loss.detach()
+
+    def loss(self) -> Tensor:
+        """Return both loss sums over the positives of the batch."""
+        height, width = self.images.pixels.shape[-2:]
+        targets = self.assigner((height, width), self.objects)
+        box_cells = targets.box_cells  # stays on the host
+        targets = targets.to(self.images.pixels.device)
+        with self.autocast():
+            predictions = self.model(self.images, box_cells=box_cells)
+        losses = self.criterion(predictions, targets)
+        return torch.stack(list(losses.values())).sum() / max(targets.num_positives, 1)
+
+
+@dataclass(frozen=True)
+class Detection:
+    """Forward and post-processing, as evaluation and prediction do it."""
+
+    model: nn.Module
+    postprocess: PostProcess
+    anchors: AnchorGenerator
+    images: ImageBatch
+    autocast: Autocast = nullcontext
+
+    @torch.inference_mode()
+    def __call__(self) -> list[Detections]:
+        """Return the detections of the batch."""
+        detections, _ = detect(
+            self.model, self.images, anchors=self.anchors, postprocess=self.postprocess, autocast=self.autocast
+        )
+        return detections
+
+    @torch.inference_mode()
+    def predictions(self) -> Predictions:
+        """Return logits and deltas of every anchor, wanted or not."""
+        with self.autocast():
+            return self.model(self.images)
