@@ -34,9 +34,11 @@ KINDS = ("window", "dense", "torchvision")
 
 
 def objects(count: int) -> BoxTargets:
-    """Return ``count`` objects whose sides are log-uniform from 6 to 600 px, cut off at the image."""
+    """Return ``count`` objects of 8 to 400 px (log-uniform) and aspect ratios of 1/3 to 3, cut off at the image."""
     generator = torch.Generator().manual_seed(count)
-    sides = 6 * torch.exp(torch.rand(count, 2, generator=generator) * math.log(100))
+    size = 8 * torch.exp(torch.rand(count, 1, generator=generator) * math.log(50))
+    ratio = torch.exp((torch.rand(count, 1, generator=generator) - 0.5) * math.log(9) / 2)
+    sides = torch.cat([size * ratio, size / ratio], dim=1)
     image = torch.tensor([1333.0, 800.0])
     centers = torch.rand(count, 2, generator=generator) * image
     boxes = torch.cat([centers - sides / 2, centers + sides / 2], dim=1).clamp(min=0).minimum(image.repeat(2))

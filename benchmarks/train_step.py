@@ -17,7 +17,7 @@ import argparse
 import itertools
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -41,6 +41,7 @@ from retina.training.precision import autocast
 NUM_CLASSES, DEPTH = 80, 50
 SHAPES = {"2x512x512": (2, 512, 512), "1x800x1056": (1, 800, 1056)}
 OURS, SHIPPED, CHANNELS_LAST = "ours", "torchvision", "torchvision channels-last"
+SHIPPED_FLOAT32 = "torchvision float32"  # beside half precision
 SWITCHES = ("assign", "focal", "box_tower")
 
 
@@ -90,6 +91,8 @@ def build_step(contestant: str, case: Case) -> TrainStep | PeerTrainStep:
             objects=objects,
             autocast=case.autocast,
         )
+    if contestant == SHIPPED_FLOAT32:
+        case = replace(case, precision="float32")
     memory_format = torch.channels_last if contestant == CHANNELS_LAST else torch.contiguous_format
     peer = build_peer(model, anchors, depth=DEPTH, num_classes=NUM_CLASSES).to(memory_format=memory_format)
     pixels = peer_images(model, images, memory_format)
@@ -99,6 +102,8 @@ def build_step(contestant: str, case: Case) -> TrainStep | PeerTrainStep:
 def rows_of(case: Case, options: argparse.Namespace) -> list[dict[str, object]]:
     """Measure one case and return a row for each contestant."""
     contestants = [OURS, SHIPPED, CHANNELS_LAST]
+    if case.precision != "float32":
+        contestants.append(SHIPPED_FLOAT32)
     steps = {name: build_step(name, case) for name in contestants}
     losses = {name: float(step()) for name, step in steps.items()}
     timings: dict[str, Timing] = alternate(steps, repeats=options.repeats, warmup=1)
@@ -111,7 +116,7 @@ def rows_of(case: Case, options: argparse.Namespace) -> list[dict[str, object]]:
             {
                 "shape": case.shape,
                 "boxes": case.boxes,
-                "precision": case.precision,
+                "precision": "float32" if name == SHIPPED_FLOAT32 else case.precision,
                 "contestant": name + (f" without {', '.join(case.plain)}" if case.plain and name == OURS else ""),
                 "seconds": timings[name].median,
                 "spread": timings[name].spread,

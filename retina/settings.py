@@ -91,6 +91,7 @@ class TrainSettings:
     precision: str = "auto"
     device: str = "auto"
     channels_last: bool = True
+    compile: bool = False  # torch.compile for backbone, pyramid and class subnet; evaluation is not compiled
     seed: int = 0
     max_grad_norm: float | None = None
     ema_decay: float | None = None

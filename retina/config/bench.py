@@ -20,6 +20,7 @@ from retina.config.build import (
     build_model,
     build_node,
     build_optimizer,
+    fit_to_loss,
     seed_everything,
 )
 from retina.config.signatures import read_signature
@@ -101,6 +102,7 @@ def prepare(written: str, variant: Variant) -> Callable[[], object]:
     settings = MeasuringSettings(**config.benchmark)
     machine = Machine(torch.device(resolve_device_type(config.train.device)), variant.precision)
     seed_everything(config.train.seed)
+    config = fit_to_loss(config, build_criterion(config).classification, settings.num_classes)
     assigner = build_assigner(config.anchors)
     model = build_model(
         {**config.model, "load_weights": False},

@@ -26,6 +26,7 @@ from retina.data.samplers import EvalBatchSampler, KeyedBatchSampler
 from retina.detection.anchors import AnchorGenerator
 from retina.detection.assign import Assigner
 from retina.detection.criterion import Criterion
+from retina.detection.losses.classification import ClassificationLoss
 from retina.errors import ConfigError
 from retina.evaluation.pictures import evaluation_pictures
 from retina.evaluation.predict import Evaluator
@@ -126,11 +127,42 @@ def build_model(
 
 def build_criterion(config: DictConfig) -> Criterion:
     """Build the two losses; one that normalises itself is told how to sum over the ranks."""
-    classification, box = (build_node(config.loss[name]) for name in ("classification", "box"))
-    for loss in (classification, box):
-        if not loss.additive:
+    node = OmegaConf.to_container(config.loss.box, resolve=True)
+    assert isinstance(node, dict)
+    focal_gamma = node.pop("focal_gamma", None)
+    criterion = Criterion(build_node(config.loss.classification), build_node(node), focal_gamma=focal_gamma)
+    for loss in (criterion.classification, criterion.box, criterion.focal_weights):
+        if loss is not None and not loss.additive:
             loss.sum_over_ranks = partial(_sum_over_ranks, loss)
-    return Criterion(classification, box)
+    return criterion
+
+
+def fit_to_loss(config: DictConfig, loss: ClassificationLoss, num_classes: int) -> DictConfig:
+    """Return ``config`` with a network and a post-processing that make scores of logits as ``loss`` does.
+
+    Raises:
+        ConfigError: one of them is told otherwise, or the loss has weights for another number of classes.
+    """
+    num_outputs = num_classes + (loss.scores == "softmax")
+    if loss.num_weights not in (None, num_outputs):
+        raise ConfigError(
+            f"loss.classification.alpha has {loss.num_weights} weights for {num_classes} classes",
+            why=f"a list has one weight for each of the {num_outputs} class outputs of an anchor.",
+            fix="give as many weights, or one number for all classes",
+        )
+    for section in ("model", "postprocess"):
+        chosen = config[section].get("scores", loss.scores)
+        if chosen != loss.scores:
+            raise ConfigError(
+                f"{section}.scores={chosen} does not fit loss.classification, which learns {loss.scores} scores",
+                why="what the network learns and what is read from it would be different numbers.",
+                fix=f"leave {section}.scores out: the loss decides it",
+            )
+    if loss.scores == "sigmoid":
+        return config
+    config = OmegaConf.create(OmegaConf.to_container(config, resolve=True))  # type: ignore[assignment]
+    config.model.scores = config.postprocess.scores = loss.scores
+    return config
 
 
 def _sum_over_ranks(loss: nn.Module, value: torch.Tensor) -> torch.Tensor:
@@ -194,6 +226,8 @@ def build_parts(
     ``done`` says what was made already; the checkpoint that says so brings the weights too.
     """
     train, val = datasets["train"], datasets["val"]
+    criterion = build_criterion(config).to(machine.device)
+    config = fit_to_loss(config, criterion.classification, train.num_classes)
     seed_everything(run.train.seed)
     assigner = build_assigner(config.anchors)
     model = build_model(
@@ -203,7 +237,6 @@ def build_parts(
         machine=machine,
         channels_last=run.train.channels_last,
     )
-    criterion = build_criterion(config).to(machine.device)
     evaluator = build_evaluator(
         val,
         image=run.image,

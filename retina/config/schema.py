@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +31,10 @@ FILLED_IN: dict[str, frozenset[str]] = {
 }
 
 # Settings that the builder uses itself instead of handing them to the target, with their types.
-BUILDER_TAKES: dict[str, dict[str, str]] = {"optimizer": {"lr_batch_size": "int | None"}}
+BUILDER_TAKES: dict[str, dict[str, str]] = {
+    "optimizer": {"lr_batch_size": "int | None"},
+    "loss.box": {"focal_gamma": "float | None"},
+}
 
 # Settings of one section that go to two targets, so that users see them side by side.
 ALSO_FEEDS = {"retina.detection.assign.Assigner": "retina.detection.anchors.AnchorGenerator"}
@@ -104,10 +108,22 @@ RULES: dict[str, Rule] = {
     "anchors.crowd_ignore": _SHARE,
     "loss.classification.alpha": _SHARE,
     "loss.classification.gamma": _AT_LEAST_0,
+    "loss.classification.beta": _AT_LEAST_0,
+    "loss.classification.bins": _AT_LEAST_1,
+    "loss.classification.momentum": _below(0, 1),
+    "loss.classification.dice_weight": _AT_LEAST_0,
+    "loss.classification.smooth": _AT_LEAST_0,
     "loss.classification.implementation": _one_of("fast", "plain"),
     "loss.box.weight": _AT_LEAST_0,
     "loss.box.beta": _AT_LEAST_0,
     "loss.box.gamma": _AT_LEAST_0,
+    "loss.box.alpha": _ABOVE_0,
+    "loss.box.delta": _ABOVE_0,
+    "loss.box.theta": _AT_LEAST_1,
+    "loss.box.mu": _ABOVE_0,
+    "loss.box.bins": _AT_LEAST_1,
+    "loss.box.momentum": _below(0, 1),
+    "loss.box.half_life": _ABOVE_0,
     "optimizer.lr": _ABOVE_0,
     "optimizer.lr_batch_size": _AT_LEAST_1,
     "optimizer.momentum": _below(0, 1),
@@ -127,7 +143,8 @@ RULES: dict[str, Rule] = {
 
 def rule_broken(path: str, value: Any) -> str | None:
     """Return the sentence that says how ``value`` breaks the rule of the setting at ``path``, or None."""
-    rule = RULES.get(path)
+    # A term of a sum of losses has the settings of the loss that it is.
+    rule = RULES.get(re.sub(r"\.terms\.\w+", "", path))
     if rule is None or value is None:
         return None
     items = value if isinstance(value, list) else [value]

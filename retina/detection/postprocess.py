@@ -6,12 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torchvision.ops import batched_nms
 
 from retina.boxes import clip_boxes, decode_boxes
+from retina.detection.threshold import rows_that_may_exceed
 from retina.structures import AnchorTargets, BoxCells, Detections, Predictions
 
 
@@ -44,6 +46,8 @@ class PostProcess:
     candidates_per_level: int = 1000
     nms_iou: float = 0.5
     max_detections: int = 100
+    # What makes scores of the logits; of the softmax the last output is the background. The loss decides it.
+    scores: Literal["sigmoid", "softmax"] = "sigmoid"
 
     def __post_init__(self) -> None:
         for name in ("score_threshold", "nms_iou"):
@@ -52,6 +56,8 @@ class PostProcess:
         for name in ("candidates_per_level", "max_detections"):
             if getattr(self, name) < 1:
                 raise ValueError(f"postprocess.{name} must be at least 1, got {getattr(self, name)}")
+        if self.scores not in ("sigmoid", "softmax"):
+            raise ValueError(f"postprocess.scores must be sigmoid or softmax, got {self.scores!r}")
 
     @torch.no_grad()
     def __call__(
@@ -82,16 +88,22 @@ class PostProcess:
 
     @torch.no_grad()
     def candidates(self, logits: Tensor, grid_sizes: Sequence[tuple[int, int]]) -> Candidates:
-        """Return the best (anchor, class) pairs of every level of every image, for ``(B, A, K)`` logits."""
-        batch_size, num_anchors, num_classes = logits.shape
+        """Return the best (anchor, class) pairs of every level of every image, for ``(B, A, K)`` logits.
+
+        Of a softmax the logits are ``(B, A, K + 1)``.
+        """
+        batch_size, num_anchors, num_outputs = logits.shape
         cells = [rows * columns for rows, columns in grid_sizes]
         if num_anchors % sum(cells):
             raise ValueError(f"{num_anchors} anchors cannot be those of {sum(cells)} cells")
-        rows = logits.reshape(-1, num_classes)
+        rows = logits.reshape(-1, num_outputs)
+        softmax = self.scores == "softmax"
+        if softmax:
+            rows = rows.float().log_softmax(dim=1)[:, :-1]
         # Nearly all anchors are background: their best class already says so, and only the others are looked at again.
-        # The threshold is applied to logits, so that only survivors go through the sigmoid.
-        threshold = _logit(self.score_threshold)
-        anchor = (rows.amax(dim=1) > threshold).nonzero().squeeze(1)
+        # The threshold is applied to logits, so that only survivors go through the sigmoid; log(p) is such a logit too.
+        threshold = _log(self.score_threshold) if softmax else _logit(self.score_threshold)
+        anchor = rows_that_may_exceed(rows, threshold)
         few = rows[anchor].float()
         row, label = (few > threshold).nonzero().unbind(1)
         anchor, score = anchor[row], few[row, label]
@@ -100,7 +112,8 @@ class PostProcess:
         kept = [self._best(score[first:last]) + first for first, last in pairwise([0, *found])]
         counts = [sum(map(len, kept[i : i + len(cells)])) for i in range(0, len(kept), len(cells))]
         order = torch.cat(kept)
-        return Candidates(anchor[order], label[order], score[order].sigmoid(), counts)
+        best = score[order].exp() if softmax else score[order].sigmoid()
+        return Candidates(anchor[order], label[order], best, counts)
 
     def _best(self, scores: Tensor) -> Tensor:
         """Return the positions, ascending, of the ``candidates_per_level`` best of ``(M,)`` scores."""
@@ -120,3 +133,7 @@ def _logit(probability: float) -> float:
     if probability in (0.0, 1.0):
         return -math.inf if probability == 0.0 else math.inf
     return math.log(probability / (1 - probability))
+
+
+def _log(probability: float) -> float:
+    return math.log(probability) if probability > 0 else -math.inf

@@ -35,7 +35,7 @@ class TowerCells:
 
     sources: Sequence[Tensor]  # (L,) each (n,) int64: cells `(b * h + row) * w + column` of a level's map, first rows
     num_padding_rows: int  # rows that follow the sources; row 0 is not counted
-    layers: Sequence[LayerCells]  # first convolution first
+    layers: Sequence[LayerCells]  # first convolution first; none where all that is wanted is in dense levels
     dense_levels: Sequence[int]  # levels where listing cells would not pay: they are computed whole
     outputs: Tensor  # (P,) int64: where each wanted anchor stands among the gathered rows, then the dense levels
 
@@ -71,11 +71,11 @@ def plan_tower(
     active = [np.unique(grid.flat(level, *cell))]
     for _ in range(num_layers):
         active.insert(0, grid.neighbourhood(active[0]))
-    computed = sum(np.bincount(grid.level[cells], minlength=len(grid_sizes)) for cells in active[1:])
-    whole = np.array([batch_size * rows * columns * num_layers for rows, columns in grid_sizes])
-    is_dense = (computed * break_even >= whole) & (computed > 0)
+    is_dense = _dense_levels(grid, active, break_even)
     active = [cells[~is_dense[grid.level[cells]]] for cells in active]
 
+    # Something has to be computed, so that every parameter gets a gradient; but only one of the two.
+    num_layers = 0 if is_dense.any() and not len(active[-1]) else num_layers
     positions = [grid.positions(cells) for cells in active]
     num_rows = [_round_up(1 + len(cells)) for cells in active]
     layers = [
@@ -90,21 +90,19 @@ def plan_tower(
         )
         for i in range(num_layers)
     ]
-    row = positions[-1][grid.flat(level, *cell)]
-    outputs = row * anchors_per_cell + shape
-    first = num_rows[-1] * anchors_per_cell
     dense_levels = [int(number) for number in np.flatnonzero(is_dense)]
+    row, first = positions[-1][grid.flat(level, *cell)], num_rows[-1] if num_layers else 0
     for number in dense_levels:
         here, (rows, columns) = level == number, grid_sizes[number]
         image, y, x = (part[here] for part in cell)
-        outputs[here] = first + ((image * rows + y) * columns + x) * anchors_per_cell + shape[here]
-        first += batch_size * rows * columns * anchors_per_cell
+        row[here] = first + (image * rows + y) * columns + x
+        first += batch_size * rows * columns
     return TowerCells(
         sources=[torch.from_numpy(cells) for cells in grid.sources(active[0])],
         num_padding_rows=num_rows[0] - 1 - len(active[0]),
         layers=layers,
         dense_levels=dense_levels,
-        outputs=torch.from_numpy(outputs),
+        outputs=torch.from_numpy(row * anchors_per_cell + shape),
     )
 
 
@@ -159,6 +157,20 @@ class _PaddedGrid:
 @lru_cache(maxsize=16)
 def _padded_grid(grid_sizes: tuple[tuple[int, int], ...], batch_size: int) -> _PaddedGrid:
     return _PaddedGrid(grid_sizes, batch_size)
+
+
+def _dense_levels(grid: _PaddedGrid, active: Sequence[np.ndarray], break_even: float) -> np.ndarray:
+    """Return ``(L,)`` bool: the levels to compute whole, given the cells of every layer, those of the input first."""
+    num_levels = len(grid.grid_sizes)
+    listed = np.zeros(num_levels, dtype=np.int64)
+    for cells in active[1:]:
+        listed += np.bincount(grid.level[cells], minlength=num_levels)
+    counts = [grid.batch_size * rows * columns for rows, columns in grid.grid_sizes]
+    whole = np.array(counts) * (len(active) - 1)
+    dense = (listed * break_even >= whole) & (listed > 0)
+    # What is left is rounded up, which counts where the maps are small.
+    rows = sum(_round_up(1 + np.count_nonzero(~dense[grid.level[cells]])) for cells in active[1:])
+    return listed > 0 if rows * break_even >= whole[(listed > 0) & ~dense].sum() else dense
 
 
 def _places(

@@ -12,9 +12,9 @@ from retina.models.cell_conv import convolve_cells
 from retina.models.cells import TowerCells, plan_tower
 from retina.models.heads import Subnet
 
-# What one listed cell costs in cells of a whole map, forward and backward. Measured on 2 CPU cores, ResNet-50's pyramid
-# of 256 channels: 1.9 in float32, 1.7 in bfloat16.
-CELL_COST = 1.8
+# What one listed cell costs in cells of a whole map. Measured on 2 CPU cores with 256 channels: 1.7 to 2.5 in float32,
+# 1.6 to 2.4 in bfloat16 (benchmarks/box_tower.py). Not measured on a GPU.
+CELL_COST = 2.0
 
 
 def can_be_lazy(subnet: Subnet) -> bool:
@@ -47,7 +47,7 @@ def lazy_outputs(
         num_layers=1 + sum(isinstance(layer, nn.Conv2d) for layer in subnet.tower),
         break_even=cell_cost,
     ).to(levels[0].device)
-    outputs = [_listed_cells(subnet, levels, plan)]
+    outputs = [_listed_cells(subnet, levels, plan)] if plan.layers else []
     outputs += [subnet([levels[number]]).flatten(0, 1) for number in plan.dense_levels]
     return torch.cat(outputs).index_select(0, plan.outputs)
 

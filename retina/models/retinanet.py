@@ -10,13 +10,16 @@ from torch import Tensor, nn
 
 from retina.models.backbones import ResNet, resolve_norm
 from retina.models.fpn import FeaturePyramid
-from retina.models.heads import Subnet, box_subnet, class_subnet
+from retina.models.heads import Subnet, box_subnet, class_subnet, softmax_class_subnet
 from retina.models.lazy_subnet import can_be_lazy, lazy_outputs
 from retina.structures import BoxCells, ImageBatch, Predictions
 
 # Mean and standard deviation of ImageNet's RGB pixels in 0..255, what torchvision's weights were trained on.
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
+
+# By what makes scores of the logits: each class by itself, or all classes and the background together.
+CLASS_SUBNETS = {"sigmoid": class_subnet, "softmax": softmax_class_subnet}
 
 # Decides from the logits (B, A, K) and the grid sizes where boxes are wanted.
 ChooseBoxCells = Callable[[Tensor, Sequence[tuple[int, int]]], BoxCells]
@@ -105,6 +108,7 @@ def build_retinanet(
     tower_channels: int = 256,
     tower_depth: int = 4,
     prior: float = 0.01,
+    scores: Literal["sigmoid", "softmax"] = "sigmoid",
     box_tower: Literal["lazy", "dense"] = "lazy",
     pixel_mean: Sequence[float] = IMAGENET_MEAN,
     pixel_std: Sequence[float] = IMAGENET_STD,
@@ -117,7 +121,11 @@ def build_retinanet(
         weights: ``imagenet``, a file of a state dict, or None for random initialisation.
         load_weights: False where a checkpoint will bring all weights: nothing is fetched or read then.
         norm: see :func:`retina.models.backbones.resolve_norm`.
+        scores: what makes scores of the class logits; ``softmax`` has one more output an anchor, the background's. The
+            classification loss decides it.
     """
+    if scores not in CLASS_SUBNETS:
+        raise ValueError(f"model.scores must be one of {tuple(CLASS_SUBNETS)}, got {scores!r}")
     frozen = {} if weights else {"frozen_stages": 0}
     body = ResNet(**{**backbone, **frozen}, norm=resolve_norm(norm, weights))
     if weights and load_weights:
@@ -126,7 +134,7 @@ def build_retinanet(
     return RetinaNet(
         backbone=body,
         fpn=FeaturePyramid(body.out_channels, fpn_channels, p6_from),
-        class_subnet=class_subnet(fpn_channels, num_classes=num_classes, prior=prior, **anchors),
+        class_subnet=CLASS_SUBNETS[scores](fpn_channels, num_classes=num_classes, prior=prior, **anchors),
         box_subnet=box_subnet(fpn_channels, **anchors),
         pixel_mean=pixel_mean,
         pixel_std=pixel_std,

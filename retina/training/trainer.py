@@ -24,6 +24,7 @@ from retina.settings import Interval, RunSettings
 from retina.structures import Batch
 from retina.training import distributed
 from retina.training.checkpoint import save_checkpoint
+from retina.training.compilation import compile_parts, without_compilation
 from retina.training.ema import Ema
 from retina.training.precision import autocast, gradient_scaler
 from retina.training.progress import Progress, RunLength
@@ -91,6 +92,8 @@ class Trainer:
         self.parts, self.settings, self.length = parts, settings, length
         self.run_dir, self.run_log, self.precision = run_dir, run_log, precision
         self.device = next(parts.model.parameters()).device
+        if settings.train.compile:
+            compile_parts(parts.model)
         self.model = self._distribute(parts.model)
         self.ema = Ema(parts.model, settings.train.ema_decay) if settings.train.ema_decay is not None else None
         self.scaler = gradient_scaler(precision, self.device)
@@ -184,7 +187,8 @@ class Trainer:
         """Evaluate the (averaged) weights, log the numbers and pictures, keep the best."""
         with self.phases("evaluate"):
             model = self.ema.model if self.ema is not None else self.parts.model
-            evaluation = self.parts.evaluate(model)
+            with without_compilation():
+                evaluation = self.parts.evaluate(model)
             self.metrics = distributed.broadcast_object(evaluation.metrics)
             # All but `per_class`; None is COCO's -1, a number that the data set does not define.
             scalars = {f"eval/{name}": value for name, value in self.metrics.items() if not isinstance(value, list)}

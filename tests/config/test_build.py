@@ -21,11 +21,13 @@ from retina.config.build import (
     build_node,
     build_optimizer,
     build_parts,
+    fit_to_loss,
     open_split,
     run_settings,
     seed_everything,
 )
-from retina.config.compose import compose_config
+from retina.config.compose import compose_config, group_options
+from retina.config.saved import model_config_from
 from retina.data.shapes import ShapesFolder
 from retina.detection.anchors import AnchorGenerator
 from retina.errors import ConfigError, DataError
@@ -177,6 +179,58 @@ def test_a_sum_over_anchors_asks_no_other_rank(compose, monkeypatch):
     criterion = build_criterion(compose("loss/box=eiou"))
     assert criterion.additive
     assert set(criterion(*positives())) == {"classification", "box"}
+
+
+def test_boxes_may_be_weighed_by_the_scores_whatever_their_loss(compose, monkeypatch):
+    asked = []
+    monkeypatch.setattr(build.distributed, "sum_tensor_over_ranks", lambda value: asked.append(value) or value)
+    criterion = build_criterion(compose("loss/box=giou", "+loss.box.focal_gamma=1.5"))
+    assert criterion.focal_weights.gamma == 1.5
+    assert not criterion.additive
+    criterion(*positives())
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("option", group_options()["loss/classification"])
+def test_every_classification_loss_is_built_and_asks_the_ranks_only_if_it_must(compose, option, monkeypatch):
+    asked = []
+    monkeypatch.setattr(build.distributed, "sum_tensor_over_ranks", lambda value: asked.append(value) or value)
+    criterion = build_criterion(compose(f"loss/classification={option}", "loss/box=l1"))
+    losses = criterion(*positives())
+    assert torch.isfinite(losses["classification"])
+    assert len(asked) == (0 if criterion.additive else 1)
+
+
+def test_a_softmax_loss_brings_its_network_and_its_post_processing(compose):
+    config = compose("loss/classification=softmax_focal")
+    parts, _ = parts_of(config)
+    assert parts.model.class_subnet.num_outputs == 6 + 1
+    assert parts.evaluate.postprocess.scores == "softmax"
+    # A checkpoint says so in the sections from which its detector is built again.
+    saved = model_config_from(parts.identity["config"])
+    assert saved["model"]["scores"] == saved["postprocess"]["scores"] == "softmax"
+    again = build_model(saved["model"], num_classes=6, num_anchors=parts.model.class_subnet.num_anchors, machine=CPU)
+    again.load_state_dict(parts.model.state_dict())
+    assert {"AP", "loss_classification"} <= parts.evaluate(parts.model).metrics.keys()
+
+
+def test_a_network_or_post_processing_for_other_scores_is_a_mistake(compose):
+    softmax = build_criterion(compose("loss/classification=softmax_focal")).classification
+    for setting in ("model.scores", "postprocess.scores"):
+        with pytest.raises(ConfigError, match=rf"{setting}=sigmoid does not fit loss\.classification.*softmax"):
+            fit_to_loss(compose(f"+{setting}=sigmoid"), softmax, 6)
+    focal = build_criterion(compose()).classification
+    with pytest.raises(ConfigError, match=r"postprocess\.scores=softmax does not fit"):
+        fit_to_loss(compose("+postprocess.scores=softmax"), focal, 6)
+    config = compose()
+    assert fit_to_loss(config, focal, 6) is config
+
+
+def test_a_list_of_weights_for_another_number_of_classes_is_a_mistake(compose):
+    loss = build_criterion(compose("loss.classification.alpha=[0.2,0.3]")).classification
+    assert fit_to_loss(compose(), loss, 2) is not None
+    with pytest.raises(ConfigError, match=r"loss\.classification\.alpha has 2 weights for 6 classes"):
+        fit_to_loss(compose(), loss, 6)
 
 
 def test_the_parts_of_a_run_follow_its_configuration(compose):

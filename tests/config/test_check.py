@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from retina.config.check import check_command, raise_mistakes
+from retina.config.compose import group_options
 from retina.config.overrides import Mistake
 from retina.config.schema import SETTINGS_OF
 from retina.errors import ConfigError
@@ -75,7 +76,7 @@ def test_the_same_mistake_is_told_once_for_all_jobs_of_a_sweep() -> None:
     with pytest.raises(ConfigError) as told:
         _check("train.seed=1,2", "optimizer.lr=0.1,fast", "loss/box=l1,l2", multirun=True)
     assert sorted(told.value.what.splitlines()) == [
-        "  loss/box has no option 'l2'; choose one of ciou, diou, eiou, focal_eiou, giou, l1, smooth_l1",
+        f"  loss/box has no option 'l2'; choose one of {', '.join(group_options()['loss/box'])}",
         "  optimizer.lr must be a number, got 'fast'",
         "2 mistakes in the configuration:",
     ]

@@ -79,7 +79,7 @@ def test_choices_of_groups_are_told_from_values_of_settings() -> None:
     ("primary", "typed", "what", "fix"),
     [
         ("train", "dataset=coc", "dataset has no option 'coc'", "did you mean dataset=coco?"),
-        ("train", "loss/box=zzz", "loss/box has no option 'zzz'", "choose one of ciou, diou"),
+        ("train", "loss/box=zzz", "loss/box has no option 'zzz'", "choose one of alpha_iou, balanced_l1"),
         ("train", "loss/bax=l1", "there is no group loss/bax", "did you mean loss/box=?"),
         ("train", "recipe=null", "recipe cannot be left out", "choose one of"),
         ("train", "~dataset", "dataset cannot be left out", "choose one of"),

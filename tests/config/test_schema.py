@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from retina.config.compose import compose_config
+from retina.config.compose import compose_config, group_options
 from retina.config.overrides import paths_of
 from retina.config.schema import BUILDER_TAKES, FILLED_IN, RULES, SETTINGS_OF, TAKEN_BY, rule_broken
 from retina.config.values import to_plain
@@ -14,9 +14,12 @@ from retina.config.values import to_plain
 def every_path() -> set[str]:
     """The paths of all settings, whatever is chosen."""
     paths: set[str] = set()
+    losses = [f"loss/{kind}={name}" for kind in ("box", "classification") for name in group_options()[f"loss/{kind}"]]
+    assert len(losses) > 20
     for choices in (
-        ["dataset=shapes", "loss/box=focal_eiou", "optimizer=adamw", "schedule=cosine"],
-        ["dataset=coco", "loss/box=smooth_l1", "optimizer=sgd", "schedule=multistep"],
+        ["dataset=shapes", "optimizer=adamw", "schedule=cosine"],
+        ["dataset=coco", "optimizer=sgd", "schedule=multistep"],
+        *([loss] for loss in losses),
     ):
         plain, _ = to_plain(compose_config("train", choices).config)
         paths |= set(paths_of(plain))

@@ -7,11 +7,17 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor, nn
+from torchvision.ops import box_iou
 
 from retina.boxes import decode_boxes, encode_boxes
+from retina.detection import criterion as criterion_module
 from retina.detection.criterion import Criterion
 from retina.detection.losses.box import BoxLoss, CIoULoss, EIoULoss, FocalEIoULoss, GIoULoss, L1Loss, SmoothL1Loss
-from retina.detection.losses.classification import FocalLoss
+from retina.detection.losses.box_sum import BoxLossSum
+from retina.detection.losses.classification import ClassificationLoss, FocalLoss
+from retina.detection.losses.ghm_c import GHMCLoss
+from retina.detection.losses.iou_aware import QualityFocalLoss, VarifocalLoss
+from retina.detection.losses.softmax_focal import SoftmaxFocalLoss
 from retina.structures import AnchorTargets, Predictions
 
 IMAGES, ANCHORS, CLASSES = 2, 6, 3
@@ -194,3 +200,88 @@ def test_an_object_without_width_or_height_has_a_finite_loss_and_gradient(kind, 
 def test_a_loss_in_an_unknown_space_is_refused():
     with pytest.raises(ValueError, match=r"Recording\.space must be one of .*'deltas', 'boxes'.*, got 'pixels'"):
         Criterion(FocalLoss(), Recording("pixels"))
+
+
+class RecordingScores(ClassificationLoss):
+    """Keeps the overlaps that it was given."""
+
+    needs_iou = True
+
+    def forward(self, logits: Tensor, targets: AnchorTargets, iou: Tensor) -> Tensor:
+        self.iou = iou
+        return logits.sum()
+
+
+@pytest.mark.parametrize("box", [L1Loss(), GIoULoss()], ids=repr)
+def test_a_loss_that_asks_for_overlaps_gets_those_of_the_predicted_boxes_without_a_gradient(box):
+    predictions, targets = random_predictions(), targets_of([1, 5, 9])
+    predictions.deltas.requires_grad_()
+    recording = RecordingScores()
+    Criterion(recording, box)(predictions, targets)
+    boxes = decode_boxes(predictions.deltas.detach().flatten(0, 1)[[1, 5, 9]], targets.positive_anchors)
+    torch.testing.assert_close(recording.iou, box_iou(boxes, targets.positive_boxes).diagonal())
+    assert not recording.iou.requires_grad
+
+
+@pytest.mark.parametrize("loss", [QualityFocalLoss(), VarifocalLoss()], ids=repr)
+def test_scores_that_learn_overlaps_leave_the_boxes_alone(loss):
+    predictions, targets = random_predictions(), targets_of([1, 5])
+    predictions.logits.requires_grad_()
+    predictions.deltas.requires_grad_()
+    value = Criterion(loss, L1Loss())(predictions, targets)["classification"]
+    value.backward()
+    assert predictions.logits.grad.abs().max() > 0
+    assert predictions.deltas.grad is None
+
+
+@pytest.mark.parametrize("loss", [QualityFocalLoss(), GHMCLoss(), SoftmaxFocalLoss()], ids=repr)
+def test_without_positives_every_classification_loss_is_finite(loss):
+    losses = Criterion(loss, L1Loss(), focal_gamma=2.0)(random_predictions(), targets_of([]))
+    assert torch.isfinite(losses["classification"])
+    assert losses["box"].item() == 0
+
+
+def test_a_sum_in_both_spaces_gets_codes_and_boxes_each_made_once(monkeypatch):
+    predictions, targets = random_predictions(), targets_of([1, 5, 9])
+    made: list[str] = []
+    for name in ("encode_boxes", "decode_boxes"):
+        function = getattr(criterion_module, name)
+        monkeypatch.setattr(
+            criterion_module, name, lambda *boxes, name=name, function=function: made.append(name) or function(*boxes)
+        )
+    both = BoxLossSum({"codes": L1Loss(weight=2.0), "overlap": GIoULoss(weight=0.5)}, weight=3.0)
+    value = Criterion(QualityFocalLoss(), both)(predictions, targets)["box"]
+    assert sorted(made) == ["decode_boxes", "encode_boxes"]
+    single = [Criterion(FocalLoss(), box)(predictions, targets)["box"] for box in (L1Loss(), GIoULoss())]
+    torch.testing.assert_close(value, 3.0 * (2.0 * single[0] + 0.5 * single[1]))
+
+
+@pytest.mark.parametrize("loss", [FocalLoss(), SoftmaxFocalLoss()], ids=repr)
+def test_boxes_are_weighed_by_the_focal_factor_of_their_class_over_its_mean(loss):
+    predictions, targets = random_predictions(), targets_of([1, 5, 9])
+    predictions.logits.requires_grad_()
+    criterion = Criterion(loss, L1Loss(weight=2.0), focal_gamma=1.5)
+    value = criterion(predictions, targets)["box"]
+    logits = predictions.logits.detach().flatten(0, 1)[[1, 5, 9]]
+    scores = logits.softmax(dim=1) if loss.scores == "softmax" else logits.sigmoid()
+    weights = (1 - scores[torch.arange(3), targets.positive_labels]) ** 1.5
+    codes = encode_boxes(targets.positive_boxes, targets.positive_anchors)
+    distances = (predictions.deltas.flatten(0, 1)[[1, 5, 9]] - codes).abs().sum(dim=1)
+    torch.testing.assert_close(value, 2.0 * 3 * (weights * distances).sum() / weights.sum())
+    assert not value.requires_grad, "the scores learn nothing from it"
+    assert criterion.additive is False
+
+
+def test_a_focal_gamma_of_zero_changes_no_value():
+    predictions, targets = random_predictions(), targets_of([1, 5, 9])
+    expected = Criterion(FocalLoss(), GIoULoss())(predictions, targets)
+    torch.testing.assert_close(Criterion(FocalLoss(), GIoULoss(), focal_gamma=0.0)(predictions, targets), expected)
+
+
+def test_running_numbers_of_a_loss_are_part_of_the_criterions_state():
+    criterion = Criterion(GHMCLoss(bins=3), L1Loss())
+    criterion(random_predictions(), targets_of([1, 5]))
+    state = criterion.state_dict()
+    assert list(state) == ["classification.bin_counts"]
+    assert state["classification.bin_counts"].sum() == (IMAGES * ANCHORS - 1) * CLASSES
+    assert Criterion(FocalLoss([0.1, 0.2, 0.3]), L1Loss(), focal_gamma=1.0).state_dict() == {}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -231,3 +232,38 @@ def test_candidates_are_counted_by_image():
     images = candidates.anchor_index // len(ANCHORS)
     assert candidates.counts == images.bincount(minlength=3).tolist()
     assert candidates.counts[1] == 0
+
+
+def test_scores_of_a_softmax_are_those_of_its_classes():
+    predictions = random_predictions(2, 4, seed=5, mean=0.0)
+    settings = PostProcess(scores="softmax", score_threshold=0.2, candidates_per_level=10_000)
+    found = settings.candidates(predictions.logits, GRID)
+    scores = predictions.logits.softmax(dim=2)[..., :3].flatten(0, 1)
+    anchor, label = (scores > 0.2).nonzero().unbind(1)
+    assert len(anchor) > 500
+    assert torch.equal(found.anchor_index, anchor)
+    assert torch.equal(found.labels, label)
+    torch.testing.assert_close(found.scores, scores[anchor, label])
+
+
+def test_softmax_detections_are_those_of_a_sigmoid_with_the_same_scores():
+    predictions = random_predictions(1, 4, seed=6, mean=0.0)
+    same = replace(predictions, logits=predictions.logits.softmax(dim=2)[..., :3].logit())
+    (expected,), (found,) = (
+        PostProcess(scores=scores)(one, ANCHORS, FULL) for scores, one in (("sigmoid", same), ("softmax", predictions))
+    )
+    assert len(found) == 100
+    torch.testing.assert_close(found.scores, expected.scores)
+    torch.testing.assert_close(found.boxes, expected.boxes)
+    assert torch.equal(found.labels, expected.labels)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0])
+def test_the_ends_of_the_threshold_hold_for_a_softmax_too(threshold):
+    found = PostProcess(scores="softmax", score_threshold=threshold).candidates(torch.zeros(1, len(ANCHORS), 3), GRID)
+    assert (len(found.scores) > 0) is (threshold == 0.0)
+
+
+def test_an_unknown_kind_of_scores_is_refused():
+    with pytest.raises(ValueError, match=r"postprocess\.scores must be sigmoid or softmax, got 'none'"):
+        PostProcess(scores="none")

@@ -94,6 +94,15 @@ def test_a_level_with_nearly_all_its_cells_wanted_is_computed_whole_and_the_othe
     assert plan(wanted, break_even=0.0).dense_levels == []
 
 
+def test_small_maps_are_computed_whole_where_rounding_up_the_rows_would_cost_more():
+    wanted = [anchor(0, 0, 2, 3)]
+    assert plan(wanted, num_layers=1, break_even=1.0).dense_levels == []
+    tower = plan(wanted, num_layers=1, break_even=2.0)  # 64 rows for 9 cells; the map of two images has 108
+    assert tower.dense_levels == [0]
+    assert tower.layers == []
+    assert tower.outputs.tolist() == [anchor(0, 0, 2, 3)]
+
+
 def test_nothing_wanted_leaves_padding_rows_only():
     tower = plan([])
     assert tower.outputs.shape == (0,)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection.retinanet import RetinaNetClassificationHead, RetinaNetRegressionHead
 
-from retina.models.heads import Subnet, box_subnet, class_subnet
+from retina.models.heads import Subnet, box_subnet, class_subnet, softmax_class_subnet
 
 
 def levels(channels: int) -> list[Tensor]:
@@ -72,6 +72,19 @@ def test_every_class_starts_at_the_prior(prior):
     torch.testing.assert_close(scores, torch.full_like(scores, prior), rtol=0.05, atol=0)
 
 
+@pytest.mark.parametrize("num_classes", [1, 4])
+@pytest.mark.parametrize("prior", [0.01, 0.2])
+def test_of_a_softmax_the_background_starts_at_what_the_prior_leaves(prior, num_classes):
+    torch.manual_seed(0)
+    subnet = softmax_class_subnet(32, num_anchors=9, num_classes=num_classes, channels=32, depth=4, prior=prior)
+    logits = subnet(levels(32))
+    assert logits.shape == (2, 49 * 9, num_classes + 1)
+    scores = logits.softmax(dim=2)
+    torch.testing.assert_close(scores[..., -1], torch.full_like(scores[..., -1], 1 - prior), rtol=0.01, atol=0)
+    classes = scores[..., :-1]
+    torch.testing.assert_close(classes, torch.full_like(classes, prior / num_classes), rtol=0.05, atol=0)
+
+
 @pytest.mark.parametrize(("channels", "depth"), [(8, 0), (8, 1), (24, 3)])
 def test_width_and_depth_are_settings(channels, depth):
     subnet = box_subnet(16, num_anchors=9, channels=channels, depth=depth)
@@ -85,3 +98,5 @@ def test_width_and_depth_are_settings(channels, depth):
 def test_a_prior_that_is_no_probability_is_refused(prior):
     with pytest.raises(ValueError, match=rf"model\.prior must lie between 0 and 1, got {prior}"):
         class_subnet(8, num_anchors=9, num_classes=2, channels=8, depth=1, prior=prior)
+    with pytest.raises(ValueError, match=rf"model\.prior must lie between 0 and 1, got {prior}"):
+        softmax_class_subnet(8, num_anchors=9, num_classes=2, channels=8, depth=1, prior=prior)

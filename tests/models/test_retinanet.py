@@ -154,3 +154,11 @@ def test_the_standard_model_has_as_many_parameters_as_torchvision_publishes_for_
         )
     published = RetinaNet_ResNet50_FPN_Weights.COCO_V1.meta["num_params"]
     assert sum(parameter.numel() for parameter in model.parameters()) == published
+
+
+def test_of_a_softmax_the_network_has_one_more_output_an_anchor():
+    predictions = small(scores="softmax", prior=0.1).eval()(images((64, 64), [(64, 64)]))
+    assert predictions.logits.shape[2] == 4
+    assert predictions.logits.softmax(dim=2)[..., -1].mean().item() == pytest.approx(0.9, abs=0.02)
+    with pytest.raises(ValueError, match=r"model\.scores must be one of \('sigmoid', 'softmax'\), got 'none'"):
+        small(scores="none")

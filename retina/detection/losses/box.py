@@ -64,15 +64,40 @@ def eiou_loss(pairs: BoxPairs) -> Tensor:
     return diou_loss(pairs) + sides
 
 
+def check_setting(name: str, value: float, *, least: float = 0.0, below: float = math.inf, above: bool = False) -> None:
+    """Raise a ValueError that names ``loss.box.<name>`` unless ``least <= value < below`` (``above``: ``least <``)."""
+    if not (least <= value < below) or (above and value == least):
+        start = "greater than" if above else "at least"
+        end = "finite" if below == math.inf else f"below {below:g}"
+        raise ValueError(f"loss.box.{name} must be {start} {least:g} and {end}, got {value}")
+
+
+def comparable(predicted: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Return two sets of ``(P, 4)`` rows in float32 (float64 for float64 targets).
+
+    Raises:
+        ValueError: their shapes are others.
+    """
+    if predicted.shape != target.shape or predicted.ndim != 2 or predicted.shape[1] != 4:
+        raise ValueError(
+            f"predicted and target must both have shape (P, 4), got {tuple(predicted.shape)} and {tuple(target.shape)}"
+        )
+    dtype = torch.promote_types(target.dtype, torch.float32)
+    return predicted.to(dtype), target.to(dtype)
+
+
 class BoxLoss(nn.Module):
     """A loss of one value a box, in the space of box codes or of boxes."""
 
     space: Literal["deltas", "boxes"]
 
+    # Set where `additive` is False and there are several ranks: takes a tensor, returns its sum over them.
+    sum_over_ranks: Callable[[Tensor], Tensor] | None = None
+
     def __init__(self, *, weight: float = 1.0) -> None:
         """Args: ``weight`` of the box loss beside the classification loss; applied by the criterion."""
         super().__init__()
-        _check_setting("weight", weight)
+        check_setting("weight", weight)
         self.weight = weight
 
     @property
@@ -82,17 +107,19 @@ class BoxLoss(nn.Module):
 
     def forward(self, predicted: Tensor, target: Tensor) -> Tensor:
         """Return ``(P,)`` losses in float32 (float64 for float64 targets) of ``(P, 4)`` rows in ``space``."""
-        if predicted.shape != target.shape or predicted.ndim != 2 or predicted.shape[1] != 4:
-            raise ValueError(
-                "predicted and target must both have shape (P, 4), "
-                f"got {tuple(predicted.shape)} and {tuple(target.shape)}"
-            )
-        dtype = torch.promote_types(target.dtype, torch.float32)
-        return self.per_box(predicted.to(dtype), target.to(dtype))
+        return self.per_box(*comparable(predicted, target))
 
     def per_box(self, predicted: Tensor, target: Tensor) -> Tensor:
         """Return ``(P,)`` losses; both arguments ``(P, 4)`` of at least float32."""
         raise NotImplementedError
+
+    def total(self, local: Tensor) -> Tensor:
+        """Return ``local`` summed over the ranks.
+
+        A loss that needs it calls it once in every forward pass, also on a rank without boxes, so that the ranks stay
+        in step.
+        """
+        return local if self.sum_over_ranks is None else self.sum_over_ranks(local)
 
     def extra_repr(self) -> str:
         return f"weight={self.weight}"
@@ -108,7 +135,7 @@ class SmoothL1Loss(BoxLoss):
 
     def __init__(self, beta: float = 1.0 / 9.0, *, weight: float = 1.0) -> None:
         super().__init__(weight=weight)
-        _check_setting("beta", beta)
+        check_setting("beta", beta)
         self.beta = beta
 
     def per_box(self, predicted: Tensor, target: Tensor) -> Tensor:
@@ -174,18 +201,15 @@ class FocalEIoULoss(OverlapLoss):
     A box that does not meet its target has weight 0 (unless gamma is 0), so it learns nothing from this loss.
 
     With ``normalise_weights`` the weights are divided by their mean over the positives, so that a sum over P boxes is
-    P times the weighted mean. Then the loss depends on which boxes share a batch and is not additive. Under several
-    ranks ``sum_over_ranks`` must be set to a function that takes a tensor and returns its sum over the ranks; it is
-    called once in every forward pass, also on a rank without boxes, so that the ranks stay in step.
+    P times the weighted mean. Then the loss depends on which boxes share a batch and is not additive.
 
     Source: Zhang et al. 2021, Focal and Efficient IOU Loss for Accurate Bounding Box Regression, L_Focal-EIOU.
     """
 
     def __init__(self, gamma: float = 0.5, *, normalise_weights: bool = False, weight: float = 1.0) -> None:
         super().__init__(weight=weight)
-        _check_setting("gamma", gamma)
+        check_setting("gamma", gamma)
         self.gamma, self.normalise_weights = gamma, normalise_weights
-        self.sum_over_ranks: Callable[[Tensor], Tensor] | None = None
 
     @property
     def additive(self) -> bool:
@@ -199,9 +223,7 @@ class FocalEIoULoss(OverlapLoss):
 
     def _mean(self, weights: Tensor) -> Tensor:
         """Return the scalar mean of ``weights`` over all ranks, kept away from 0."""
-        totals = torch.stack([weights.sum(), weights.new_full((), len(weights))])
-        if self.sum_over_ranks is not None:
-            totals = self.sum_over_ranks(totals)
+        totals = self.total(torch.stack([weights.sum(), weights.new_full((), len(weights))]))
         return (totals[0] / totals[1].clamp(min=1.0)).clamp(min=NEGLIGIBLE)
 
     def extra_repr(self) -> str:
@@ -215,8 +237,3 @@ def _aspect_angle(sizes: Tensor) -> Tensor:
     width = torch.where(usable, sides[:, 0], torch.zeros_like(sides[:, 0]))
     height = torch.where(usable, sides[:, 1], torch.ones_like(sides[:, 1]))
     return torch.atan2(width, height)
-
-
-def _check_setting(name: str, value: float) -> None:
-    if not (value >= 0.0 and math.isfinite(value)):
-        raise ValueError(f"loss.box.{name} must be at least 0 and finite, got {value}")

@@ -14,19 +14,22 @@ NEGLIGIBLE = 1e-7
 
 
 def divide_or_zero(numerator: Tensor, denominator: Tensor) -> Tensor:
-    """Return ``numerator / denominator``; 0, without a gradient, where the denominator is negligible or negative."""
-    usable = denominator > NEGLIGIBLE
+    """Return ``numerator / denominator``; 0, without a gradient, where the denominator is negligible or negative.
+
+    What is not a number stays so: a network that has diverged must not look like one that misses its targets.
+    """
+    usable = ~(denominator <= NEGLIGIBLE)
     # The inner `where` keeps 0 / 0 out of the backward pass too: there the outer one only makes NaN of 0 * inf.
     quotient = numerator / torch.where(usable, denominator, torch.ones_like(denominator))
     return torch.where(usable, quotient, torch.zeros_like(quotient))
 
 
 def positive_part(lengths: Tensor) -> Tensor:
-    """Return ``lengths``, 0 where they are negative; at 0 itself with slope 1.
+    """Return ``lengths``, 0 where they are negative; at 0 itself with slope 1. NaN stays NaN.
 
     So a box without width still learns to grow. ``clamp`` has slope 0 or 1 there, by the version of torch.
     """
-    return torch.where(lengths >= 0, lengths, torch.zeros_like(lengths))
+    return torch.where(lengths < 0, torch.zeros_like(lengths), lengths)
 
 
 @dataclass(frozen=True)
@@ -86,11 +89,16 @@ class BoxPairs:
         return self.enclosing_sizes.square().sum(dim=1)
 
     @cached_property
-    def center_distance_squared(self) -> Tensor:
-        """``(P,)`` squared distance between the centres."""
+    def center_offsets(self) -> Tensor:
+        """``(P, 2)`` ways along x and y from the target's centre to the prediction's."""
         predicted_centers = self.predicted[:, :2] + 0.5 * self.predicted_sizes
         target_centers = self.target[:, :2] + 0.5 * self.target_sizes
-        return (predicted_centers - target_centers).square().sum(dim=1)
+        return predicted_centers - target_centers
+
+    @cached_property
+    def center_distance_squared(self) -> Tensor:
+        """``(P,)`` squared distance between the centres."""
+        return self.center_offsets.square().sum(dim=1)
 
 
 def _area(sizes: Tensor) -> Tensor:

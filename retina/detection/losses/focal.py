@@ -37,12 +37,16 @@ ELEMENTS_ON_DEVICE = 4_194_304
 SOFTPLUS_IS_LINEAR = 40.0
 
 
-def focal_sum(logits: Tensor, targets: AnchorTargets, alpha: float, gamma: float) -> Tensor:
+def focal_sum(logits: Tensor, targets: AnchorTargets, alpha: float | Tensor, gamma: float) -> Tensor:
     """Return the scalar focal loss, summed over classes and anchors, of ``(S, K)`` logits of any float type.
 
     In float32 (float64 for float64 logits), never waiting for the device. Differentiable once.
 
     Source: Lin et al. 2017, Focal Loss for Dense Object Detection, eq. 5.
+
+    Args:
+        alpha: weighs present classes, ``1 - alpha`` absent ones; ``(K,)`` has one for each class.
+        gamma: exponent, at least 0.
     """
     indices = (targets.positive_index, targets.positive_labels, targets.ignored_index)
     return _FocalSum.apply(logits, *indices, alpha, gamma)
@@ -52,15 +56,20 @@ class _FocalSum(Function):
     """The sum and its gradient. Saves its inputs only, so going backward again is going backward."""
 
     @staticmethod
-    def forward(logits: Tensor, anchors: Tensor, labels: Tensor, ignored: Tensor, alpha: float, gamma: float) -> Tensor:
-        rows = _row_sums(logits, gamma)
+    def forward(
+        logits: Tensor, anchors: Tensor, labels: Tensor, ignored: Tensor, alpha: float | Tensor, gamma: float
+    ) -> Tensor:
+        weights = 1.0 - alpha if isinstance(alpha, Tensor) else None  # of absent classes, where they differ
+        rows = _row_sums(logits, gamma, weights)
         # Positive elements and ignored anchors are replaced, never subtracted, as in the plain path: in the rows of
         # positive anchors the own class gets the logit of a loss of 0.
         others = logits.index_select(0, anchors).scatter_(1, labels[:, None], -torch.inf)
-        rows.index_copy_(0, anchors, _row_sums(others, gamma))
+        rows.index_copy_(0, anchors, _row_sums(others, gamma, weights))
         absent = rows.index_fill_(0, ignored, 0.0).sum(dtype=torch.float64)
-        present = _row_sums(-logits[anchors, labels][:, None], gamma).sum(dtype=torch.float64)
-        return ((1.0 - alpha) * absent + alpha * present).to(rows.dtype)
+        present = _row_sums(-logits[anchors, labels][:, None], gamma)
+        if isinstance(alpha, Tensor):
+            return (absent + (alpha[labels] * present).sum(dtype=torch.float64)).to(rows.dtype)
+        return ((1.0 - alpha) * absent + alpha * present.sum(dtype=torch.float64)).to(rows.dtype)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -73,7 +82,12 @@ class _FocalSum(Function):
         with torch.no_grad():
             gradient = _gradient(logits, (1.0 - ctx.alpha) * grad_loss, ctx.gamma)
             mirrored = -logits[anchors, labels][:, None]
-            gradient[anchors, labels] = _gradient(mirrored, -ctx.alpha * grad_loss, ctx.gamma)[:, 0]
+            if isinstance(ctx.alpha, Tensor):
+                # In the type of the loss, so that the slopes are rounded once, after their weights.
+                slopes = _gradient(mirrored.to(grad_loss.dtype), -grad_loss, ctx.gamma)[:, 0]
+                gradient[anchors, labels] = (ctx.alpha[labels] * slopes).to(gradient.dtype)
+            else:
+                gradient[anchors, labels] = _gradient(mirrored, -ctx.alpha * grad_loss, ctx.gamma)[:, 0]
             gradient.index_fill_(0, ignored, 0.0)
         if torch.is_grad_enabled():
             gradient = _NoSecondDerivative.apply(gradient, logits, grad_loss)
@@ -98,8 +112,10 @@ class _NoSecondDerivative(Function):
         )
 
 
-def _row_sums(logits: Tensor, gamma: float) -> Tensor:
+def _row_sums(logits: Tensor, gamma: float, weights: Tensor | None = None) -> Tensor:
     """Return ``(S,)`` sums over the classes of ``(S, K)`` losses ``p^gamma softplus(x)``; -inf costs 0.
+
+    ``weights`` are those of the K classes; None: all are 1.
 
     In float32, float64 for float64 logits: 4 bytes an anchor. The caller sums the anchors in float64.
     """
@@ -112,6 +128,8 @@ def _row_sums(logits: Tensor, gamma: float) -> Tensor:
         torch.sigmoid(x, out=p)
         _softplus(x, p, spare, out=loss)
         loss.mul_(p.pow_(gamma))  # torch multiplies or takes the root where gamma is 0.5, 1, 2 or 3
+        if weights is not None:
+            loss.mul_(weights)
         torch.sum(loss, dim=1, out=sums[chunk])
     return sums
 
@@ -121,7 +139,7 @@ def _gradient(logits: Tensor, scale: Tensor, gamma: float) -> Tensor:
 
     Args:
         logits: ``(S, K)`` of any float type; the slopes are rounded to it once, after the scale.
-        scale: scalar, on the device of the logits.
+        scale: scalar or ``(K,)``, on the device of the logits.
         gamma: exponent, at least 0.
     """
     dtype = torch.promote_types(logits.dtype, torch.float32)

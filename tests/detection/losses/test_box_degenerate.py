@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
@@ -15,16 +17,35 @@ from retina.detection.losses.box import (
     L1Loss,
     SmoothL1Loss,
 )
+from retina.detection.losses.box_codes import BalancedL1Loss, FocalL1Loss, HuberLoss, MSELoss
+from retina.detection.losses.box_overlap import AlphaIoULoss, IoULoss, SIoULoss, WIoULoss
+from retina.detection.losses.box_running import GHMRLoss, WIoUv3Loss
 
-OVERLAP: dict[str, BoxLoss] = {
-    "giou": GIoULoss(),
-    "diou": DIoULoss(),
-    "ciou": CIoULoss(),
-    "eiou": EIoULoss(),
-    "focal_eiou": FocalEIoULoss(),
-    "focal_eiou_normalised": FocalEIoULoss(normalise_weights=True),
+OVERLAP: dict[str, Callable[[], BoxLoss]] = {
+    "iou": IoULoss,
+    "iou_log": lambda: IoULoss(logarithm=True),
+    "alpha_iou": AlphaIoULoss,
+    "alpha_iou_root": lambda: AlphaIoULoss(alpha=0.5),
+    "giou": GIoULoss,
+    "diou": DIoULoss,
+    "ciou": CIoULoss,
+    "eiou": EIoULoss,
+    "siou": SIoULoss,
+    "siou_plain": lambda: SIoULoss(theta=1.0),
+    "wiou": WIoULoss,
+    "wiou_v3": lambda: WIoUv3Loss(half_life=1.0),
+    "focal_eiou": FocalEIoULoss,
+    "focal_eiou_normalised": lambda: FocalEIoULoss(normalise_weights=True),
 }
-DELTAS: dict[str, BoxLoss] = {"l1": L1Loss(), "smooth_l1": SmoothL1Loss(beta=0.5)}
+DELTAS: dict[str, Callable[[], BoxLoss]] = {
+    "l1": L1Loss,
+    "smooth_l1": lambda: SmoothL1Loss(beta=0.5),
+    "huber": HuberLoss,
+    "mse": MSELoss,
+    "balanced_l1": BalancedL1Loss,
+    "focal_l1": FocalL1Loss,
+    "ghm_r": GHMRLoss,
+}
 
 DEGENERATE = {
     "zero width": ([5, 0, 5, 9], [0, 0, 9, 9]),
@@ -65,29 +86,39 @@ STEEPEST = 1e14
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
-@pytest.mark.parametrize("case", DEGENERATE)
 @pytest.mark.parametrize("name", OVERLAP | DELTAS)
-def test_degenerate_boxes_have_a_finite_loss_and_gradient(name, case, dtype):
-    predicted, target = (torch.tensor([box], dtype=dtype) for box in DEGENERATE[case])
-    # A good pair beside it: a bad box must not spoil the others either.
-    good, good_target = torch.tensor([[0.0, 0.0, 8.0, 8.0]]), torch.tensor([[1.0, 1.0, 9.0, 9.0]])
-    predicted = torch.cat([predicted, good.to(dtype)]).requires_grad_()
-    loss = (OVERLAP | DELTAS)[name]
-    value = loss(predicted, torch.cat([target, good_target.to(dtype)]))
-    value.sum().backward()
-    assert value.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
-    assert torch.isfinite(value).all()
-    assert value.min() > -1e-6
-    assert predicted.grad.abs().max() < STEEPEST  # false for NaN
-    assert predicted.grad[1].abs().max() > 1e-4
+def test_degenerate_boxes_have_a_finite_loss_and_gradient(name, dtype):
+    # A good pair beside each: a bad box must not spoil the others either.
+    good, good_target = [0.0, 0.0, 8.0, 8.0], [1.0, 1.0, 9.0, 9.0]
+    for case, (box, object_box) in DEGENERATE.items():
+        predicted = torch.tensor([box, good], dtype=dtype, requires_grad=True)
+        target = torch.tensor([object_box, good_target], dtype=dtype)
+        loss = (OVERLAP | DELTAS)[name]()
+        value = loss(predicted, target)
+        value.sum().backward()
+        assert value.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+        assert torch.isfinite(value).all(), case
+        assert value.min() > -1e-6, case
+        # The slope of a square has no bound but the error's.
+        steepest = max(STEEPEST, 2.1 * (predicted - target).abs().max().item()) if name == "mse" else STEEPEST
+        assert predicted.grad.abs().max() <= steepest, case  # false for NaN
+        assert predicted.grad[1].abs().max() > 1e-4, case
+        assert all(buffer.isfinite().all() for buffer in loss.buffers()), case
+
+
+@pytest.mark.parametrize("name", OVERLAP | DELTAS)
+def test_what_is_not_a_number_is_told_and_not_taken_for_a_box_that_misses(name):
+    predicted, target = torch.tensor([[float("nan")] * 4, [0.0, 0.0, 8.0, 8.0]]), torch.full((2, 4), 5.0)
+    assert (OVERLAP | DELTAS)[name]()(predicted, target)[0].isnan()
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("giou", 1.0), ("diou", 1.0), ("ciou", 1.0), ("eiou", 1.0), ("focal_eiou", 0.0)]
+    ("name", "expected"),
+    [*((name, 1.0) for name in ("iou", "giou", "diou", "ciou", "eiou", "siou", "wiou")), ("focal_eiou", 0.0)],
 )
 def test_two_equal_points_count_as_not_overlapping(name, expected):
     point = torch.full((1, 4), 5.0)
-    assert OVERLAP[name](point, point).item() == expected
+    assert OVERLAP[name]()(point, point).item() == expected
 
 
 def test_ciou_of_a_flat_box_is_the_limit_of_ever_flatter_ones():
@@ -96,16 +127,17 @@ def test_ciou_of_a_flat_box_is_the_limit_of_ever_flatter_ones():
     torch.testing.assert_close(CIoULoss()(flat, target), CIoULoss()(nearly, target), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["giou", "diou", "ciou", "eiou"])
-@pytest.mark.parametrize("start", [[60.0, 60.0, 80.0, 70.0], [12.0, 10.0, 12.0, 40.0]], ids=["disjoint", "zero width"])
-def test_descent_brings_a_bad_box_onto_its_target(name, start):
-    target = torch.tensor([[10.0, 10.0, 30.0, 40.0]])
-    box = torch.tensor([start], requires_grad=True)
-    optimizer = torch.optim.Adam([box], lr=1.0)
+@pytest.mark.parametrize("name", ["giou", "diou", "ciou", "eiou", "siou", "wiou", "wiou_v3"])
+def test_descent_brings_bad_boxes_onto_their_target(name):
+    target = torch.tensor([[10.0, 10.0, 30.0, 40.0]] * 2)
+    disjoint, without_width = [60.0, 60.0, 80.0, 70.0], [12.0, 10.0, 12.0, 40.0]
+    boxes = torch.tensor([disjoint, without_width], requires_grad=True)
+    optimizer = torch.optim.Adam([boxes], lr=1.0)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 400)
+    loss = OVERLAP[name]()
     for _ in range(400):
         optimizer.zero_grad()
-        OVERLAP[name](box, target).sum().backward()
+        loss(boxes, target).sum().backward()
         optimizer.step()
         scheduler.step()
-    torch.testing.assert_close(box.detach(), target, rtol=0, atol=0.5)
+    torch.testing.assert_close(boxes.detach(), target, rtol=0, atol=0.5)

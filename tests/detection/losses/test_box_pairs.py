@@ -22,6 +22,7 @@ HALFWAY = BoxPairs(torch.tensor([[0.0, 0.0, 4.0, 2.0]]), torch.tensor([[2.0, 0.0
         ("enclosing_sizes", [[5.0, 5.0]]),
         ("enclosing_area", [25.0]),
         ("enclosing_diagonal_squared", [50.0]),
+        ("center_offsets", [[-1.5, -1.5]]),
         ("center_distance_squared", [1.5**2 + 1.5**2]),
     ],
 )
@@ -55,6 +56,13 @@ def test_dividing_by_nothing_gives_zero_without_a_gradient():
     assert quotient.tolist() == [3.0, 0.0, 0.0, 0.0, 0.0]
     assert numerator.grad.tolist() == [0.5, 0.0, 0.0, 0.0, 0.0]
     assert denominator.grad.tolist() == [-1.5, 0.0, 0.0, 0.0, 0.0]
+
+
+def test_what_is_not_a_number_stays_so():
+    nan = torch.tensor([float("nan")])
+    assert divide_or_zero(torch.ones(1), nan).isnan().all()
+    assert divide_or_zero(nan, torch.ones(1)).isnan().all()
+    assert positive_part(nan).isnan().all()
 
 
 def test_a_length_of_zero_still_learns_to_grow():

@@ -12,7 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import sigmoid_focal_loss
 
-from retina.detection.losses.classification import IMPLEMENTATIONS, FocalLoss
+from retina.detection.losses.classification import (
+    IMPLEMENTATIONS,
+    BalancedCrossEntropyLoss,
+    CrossEntropyLoss,
+    FocalLoss,
+    own_logits,
+)
 from retina.structures import AnchorTargets
 
 GAMMAS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 5.0)
@@ -130,6 +136,46 @@ def test_gamma_zero_is_balanced_cross_entropy(focal_loss):
     weight = torch.where(dense > 0, 0.3, 0.7).index_fill(0, targets.ignored_index, 0.0)
     expected = F.binary_cross_entropy_with_logits(logits, dense, weight, reduction="sum")
     torch.testing.assert_close(focal_loss(alpha=0.3, gamma=0.0)(logits, targets), expected)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_cross_entropy_is_torchs_balanced_or_not(implementation):
+    logits, targets = random_case(100, 4, seed=5)
+    dense = one_hot(targets, (100, 4))
+    kept = torch.ones(100, 1).index_fill(0, targets.ignored_index, 0.0)
+    plain = CrossEntropyLoss(implementation)(logits, targets)
+    torch.testing.assert_close(plain, F.binary_cross_entropy_with_logits(logits, dense, kept, reduction="sum"))
+    weight = torch.where(dense > 0, 0.75, 0.25) * kept
+    balanced = BalancedCrossEntropyLoss(implementation=implementation)(logits, targets)
+    torch.testing.assert_close(balanced, F.binary_cross_entropy_with_logits(logits, dense, weight, reduction="sum"))
+
+
+@pytest.mark.parametrize("gamma", GAMMAS)
+def test_equal_alphas_in_a_list_are_one_number(focal_loss, gamma):
+    logits, targets = random_case(100, 4, seed=11)
+    logits.requires_grad_()
+    values = [focal_loss(alpha, gamma)(logits, targets) for alpha in (0.3, [0.3] * 4)]
+    slopes = [torch.autograd.grad(value, logits)[0] for value in values]
+    torch.testing.assert_close(values[1], values[0])
+    torch.testing.assert_close(slopes[1], slopes[0])
+
+
+def test_each_class_has_its_alpha_in_a_list(focal_loss):
+    logits, targets = random_case(100, 3, seed=12)
+    together = focal_loss([0.1, 0.5, 0.9])(logits, targets).item()
+    single = 0.0
+    for label, alpha in enumerate((0.1, 0.5, 0.9)):
+        own = (targets.positive_labels == label).tolist()
+        mine = {int(a): 0 for a, is_own in zip(targets.positive_index, own, strict=True) if is_own}
+        column = sparse_targets(mine, targets.ignored_index.tolist())
+        single += focal_loss(alpha)(logits[:, label : label + 1], column).item()
+    assert together == pytest.approx(single, rel=1e-6)
+
+
+def test_own_logits_are_those_of_the_positive_anchors_classes():
+    logits = torch.arange(6.0).view(3, 2).bfloat16()
+    own = own_logits(logits, sparse_targets({0: 1, 2: 0}))
+    assert (own.tolist(), own.dtype) == ([1.0, 4.0], torch.float32)
 
 
 @pytest.mark.parametrize("gamma", GAMMAS)

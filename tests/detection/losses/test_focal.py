@@ -314,3 +314,30 @@ def test_only_the_logits_and_the_targets_are_kept_for_going_backward():
         focal_sum(logits.requires_grad_(), targets, ALPHA, 2.0)
     given = [logits, targets.positive_index, targets.positive_labels, targets.ignored_index]
     assert [tensor.data_ptr() for tensor in kept] == [tensor.data_ptr() for tensor in given]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+@pytest.mark.usefixtures("small_chunks")
+def test_fast_and_plain_agree_with_one_alpha_a_class(gamma, dtype):
+    logits, targets = edge_case(41, 4, seed=17)
+    logits, alpha = logits.to(dtype), torch.tensor([0.0, 0.25, 0.6, 1.0])
+    values, slopes = [], []
+    for function in (focal_sum, plain_focal_sum):
+        leaf = logits.clone().requires_grad_()
+        value = function(leaf, targets, alpha, gamma)
+        (value * 0.3).backward()
+        values.append(value.detach())
+        slopes.append(leaf.grad)
+    digits = 1e-13 if dtype == torch.float64 else 3e-6 * (1 + gamma)
+    assert (values[0].dtype, slopes[0].dtype) == (values[1].dtype, dtype)
+    torch.testing.assert_close(*values, rtol=digits, atol=0)
+    torch.testing.assert_close(*slopes, rtol=digits + torch.finfo(dtype).eps, atol=6e-8 * 2)
+
+
+def test_float16_gradients_with_one_alpha_a_class_are_rounded_after_the_loss_scale():
+    logits, targets = torch.full((4, 3), 8.0, dtype=torch.float16).requires_grad_(), sparse_targets({1: 2})
+    (focal_sum(logits, targets, torch.full((3,), 0.25), 2.0) * 65536.0).backward()
+    _, expected = value_and_gradient(paper, logits.detach().double(), targets, 2.0, scale=65536.0)
+    assert logits.grad[1, 2] == expected[1, 2].to(torch.float16)
+    assert 0 < logits.grad[1, 2].abs() < 1e-4
