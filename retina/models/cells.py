@@ -169,8 +169,9 @@ def _dense_levels(grid: _PaddedGrid, active: Sequence[np.ndarray], break_even: f
     whole = np.array(counts) * (len(active) - 1)
     dense = (listed * break_even >= whole) & (listed > 0)
     # What is left is rounded up, which counts where the maps are small.
-    rows = sum(_round_up(1 + np.count_nonzero(~dense[grid.level[cells]])) for cells in active[1:])
-    return listed > 0 if rows * break_even >= whole[(listed > 0) & ~dense].sum() else dense
+    rows = sum(_round_up(1 + int(np.count_nonzero(~dense[grid.level[cells]]))) for cells in active[1:])
+    all_dense = rows * break_even >= whole[(listed > 0) & ~dense].sum()
+    return np.asarray(listed > 0) if all_dense else dense
 
 
 def _places(
