@@ -153,7 +153,8 @@ def test_a_run_from_pretrained_weights_goes_on_without_their_file_and_with_its_f
 def test_micro_batches_give_the_weights_of_the_whole_batch(train, tmp_path):
     train(f"run_dir={tmp_path / 'one'}")
     train(f"run_dir={tmp_path / 'four'}", "train.accumulate=4")
-    assert_same_weights(checkpoint(tmp_path / "one")["model"], checkpoint(tmp_path / "four")["model"], tolerance=1e-4)
+    # float32: a ReLU at its kink passes its gradient or not, by the rounding of another batch size.
+    assert_same_weights(checkpoint(tmp_path / "one")["model"], checkpoint(tmp_path / "four")["model"], tolerance=1e-3)
 
 
 def images_of_rank(rank, *, step):
@@ -186,8 +187,9 @@ def test_two_processes_give_the_weights_of_one_also_where_one_has_only_empty_ima
 
 
 def torchrun(root, overrides):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "train.py", *overrides],
+        [*launcher, "train.py", *overrides],
         cwd=root, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=250,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
