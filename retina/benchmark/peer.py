@@ -21,7 +21,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
-from retina.benchmark.steps import Autocast
+from retina.benchmark.steps import Autocast, Update
 from retina.detection.anchors import AnchorGenerator
 from retina.models.retinanet import RetinaNet
 from retina.structures import BoxTargets, ImageBatch
@@ -89,7 +89,7 @@ class NoTransform(nn.Module):
 
 
 @dataclass(frozen=True)
-class PeerTrainStep:
+class PeerTrainStep(Update):
     """Forward with matching and losses, backward, update, as torchvision's reference training does it."""
 
     model: TorchvisionRetinaNet
@@ -97,14 +97,6 @@ class PeerTrainStep:
     images: Tensor  # (B, 3, H, W) float32, normalised
     targets: Sequence[dict[str, Tensor]]
     autocast: Autocast = nullcontext
-
-    def __call__(self) -> Tensor:
-        """Make one update and return the loss."""
-        loss = self.loss()
-        loss.backward()
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return loss.detach()
 
     def loss(self) -> Tensor:
         """Return the sum of both losses, each a mean over images of its sum over the image's positives."""

@@ -19,8 +19,26 @@ from retina.structures import BoxTargets, Detections, ImageBatch, Predictions
 Autocast = Callable[[], AbstractContextManager]
 
 
+class Update:
+    """One update by an ``optimizer`` after a ``loss()``: what ours and the peer's step have in common."""
+
+    optimizer: torch.optim.Optimizer
+
+    def __call__(self) -> Tensor:
+        """Make one update and return the loss."""
+        loss = self.loss()
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return loss.detach()
+
+    def loss(self) -> Tensor:
+        """Return the scalar to be minimised."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
-class TrainStep:
+class TrainStep(Update):
     """Assign, forward, loss, backward, update: as the trainer does it, without clipping and logging.
 
     The loader's processes assign in a training run; here the step is charged for it.
@@ -33,14 +51,6 @@ class TrainStep:
     images: ImageBatch
     objects: Sequence[BoxTargets]  # one an image, on the host
     autocast: Autocast = nullcontext
-
-    def __call__(self) -> Tensor:
-        """Make one update and return the loss."""
-        loss = self.loss()
-        loss.backward()
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return loss.detach()
 
     def loss(self) -> Tensor:
         """Return both loss sums over the positives of the batch."""

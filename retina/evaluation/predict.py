@@ -69,9 +69,7 @@ class Evaluator:
         if not self.is_main:
             return Evaluation({}, [], detections)
         results = [
-            entry
-            for image_id in image_ids
-            for entry in to_coco_results(detections[image_id], image_id, category_ids)
+            entry for image_id in image_ids for entry in to_coco_results(detections[image_id], image_id, category_ids)
         ]
         return Evaluation({**coco_metrics(self.dataset.ground_truth(), results), **losses}, results, detections)
 

@@ -143,12 +143,12 @@ def predict_images(
     for image_id, path in enumerate(paths, start=1):
         try:
             image = read_image(str(path), "an image")
-            seen, original_size = read_shrunk(str(path), "an image", shrink=predictor.augment.shrink)
+            seen = _as_evaluated(path, image, predictor.augment)
         except DataError as error:
             failed.append(error.what)
             progress(error.what)
             continue
-        detections = predictor(seen, original_size=original_size)
+        detections = predictor(seen, original_size=(image.shape[0], image.shape[1]))
         entries += _named(to_coco_results(detections, image_id, predictor.category_ids), path.name, predictor)
         _write_picture(out / path.name, image, strong(detections, score_threshold), predictor.class_names)
         progress(f"{path.name}: {len(detections)} detections")
@@ -156,6 +156,13 @@ def predict_images(
         raise DataError(f"none of the {len(paths)} images can be read: {first_five(failed)}")
     write_json(out / "detections.json", entries)
     return PredictionSummary(out, len(paths) - len(failed), len(entries), failed)
+
+
+def _as_evaluated(path: Path, image: np.ndarray, augment: Augment) -> np.ndarray:
+    """Return ``image``, or the same decoded at the reduced scale at which evaluation would."""
+    if augment.shrink(image.shape[0], image.shape[1]) == 1:
+        return image
+    return read_shrunk(str(path), "an image", shrink=augment.shrink)[0]
 
 
 def _output_folder(out: Path, paths: Sequence[Path]) -> Path:

@@ -13,9 +13,7 @@ CELLS = [3, 4, 5, 17, 40, 62]  # a corner and a border among them
 
 def layer():
     """The tables of one convolution at CELLS, and the rows that they read."""
-    plan = plan_tower(
-        torch.tensor(CELLS), [GRID], batch_size=1, anchors_per_cell=1, num_layers=1, break_even=0.0
-    )
+    plan = plan_tower(torch.tensor(CELLS), [GRID], batch_size=1, anchors_per_cell=1, num_layers=1, break_even=0.0)
     return plan.layers[0], plan.sources[0], plan.num_padding_rows
 
 

@@ -11,7 +11,6 @@ that is bounded at the end.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import pytest
@@ -20,10 +19,10 @@ from torch import Tensor, nn
 from torchvision.models import get_model
 from torchvision.models.detection import RetinaNet as TorchvisionRetinaNet
 from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
-from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import FrozenBatchNorm2d, box_iou
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
+from retina.benchmark.peer import OurAnchors, torchvisions_name
 from retina.detection.anchors import AnchorGenerator
 from retina.detection.assign import Assigner
 from retina.detection.criterion import Criterion
@@ -42,41 +41,6 @@ OBJECTS = [
     ([[0, 0, 192, 101], [20, 40, 60, 60]], [1, 1]),
     ([], []),
 ]
-
-# Ours on the left, torchvision's on the right; `{}` is the rest of the name or a number.
-NAMES = [
-    (r"backbone\.(.*)", r"backbone.body.\1"),
-    (r"fpn\.lateral\.(\d)\.(.*)", r"backbone.fpn.inner_blocks.\1.0.\2"),
-    (r"fpn\.output\.(\d)\.(.*)", r"backbone.fpn.layer_blocks.\1.0.\2"),
-    (r"fpn\.(p6|p7)\.(.*)", r"backbone.fpn.extra_blocks.\1.\2"),
-    (r"class_subnet\.tower\.0\.(.*)", r"head.classification_head.conv.0.0.\1"),
-    (r"class_subnet\.tower\.2\.(.*)", r"head.classification_head.conv.1.0.\1"),
-    (r"class_subnet\.tower\.4\.(.*)", r"head.classification_head.conv.2.0.\1"),
-    (r"class_subnet\.tower\.6\.(.*)", r"head.classification_head.conv.3.0.\1"),
-    (r"class_subnet\.predict\.(.*)", r"head.classification_head.cls_logits.\1"),
-    (r"box_subnet\.tower\.0\.(.*)", r"head.regression_head.conv.0.0.\1"),
-    (r"box_subnet\.tower\.2\.(.*)", r"head.regression_head.conv.1.0.\1"),
-    (r"box_subnet\.tower\.4\.(.*)", r"head.regression_head.conv.2.0.\1"),
-    (r"box_subnet\.tower\.6\.(.*)", r"head.regression_head.conv.3.0.\1"),
-    (r"box_subnet\.predict\.(.*)", r"head.regression_head.bbox_reg.\1"),
-]
-
-
-def torchvisions_name(name: str) -> str:
-    (translated,) = [re.sub(ours, theirs, name) for ours, theirs in NAMES if re.fullmatch(ours, name)]
-    return translated
-
-
-class OurAnchors(nn.Module):
-    """Our anchors under torchvision's interface."""
-
-    def __init__(self, generator: AnchorGenerator) -> None:
-        super().__init__()
-        self.generator = generator
-
-    def forward(self, images: ImageList, feature_maps: list[Tensor]) -> list[Tensor]:
-        anchors = self.generator([tuple(feature.shape[-2:]) for feature in feature_maps])
-        return [anchors] * len(images.image_sizes)
 
 
 @dataclass

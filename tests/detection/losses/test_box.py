@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
 from retina.detection.losses.box import (
-    BoxLoss,
-    CIoULoss,
-    DIoULoss,
     EIoULoss,
     FocalEIoULoss,
     GIoULoss,
@@ -20,36 +16,11 @@ from retina.detection.losses.box import (
     SmoothL1Loss,
     check_setting,
 )
-from retina.detection.losses.box_codes import BalancedL1Loss, FocalL1Loss, HuberLoss, MSELoss
-from retina.detection.losses.box_overlap import AlphaIoULoss, IoULoss, SIoULoss, WIoULoss
+from retina.detection.losses.box_codes import BalancedL1Loss, FocalL1Loss, HuberLoss
+from retina.detection.losses.box_overlap import AlphaIoULoss, SIoULoss
 from retina.detection.losses.box_running import GHMRLoss, WIoUv3Loss
+from tests.detection.losses.box_losses import EVERY, OVERLAP
 
-# Makers: some losses remember what they were given.
-OVERLAP: dict[str, Callable[[], BoxLoss]] = {
-    "iou": IoULoss,
-    "iou_log": lambda: IoULoss(logarithm=True),
-    "alpha_iou": AlphaIoULoss,
-    "alpha_iou_root": lambda: AlphaIoULoss(alpha=0.5),
-    "giou": GIoULoss,
-    "diou": DIoULoss,
-    "ciou": CIoULoss,
-    "eiou": EIoULoss,
-    "siou": SIoULoss,
-    "wiou": WIoULoss,
-    "wiou_v3": lambda: WIoUv3Loss(half_life=2.0),
-    "focal_eiou": FocalEIoULoss,
-    "focal_eiou_normalised": lambda: FocalEIoULoss(normalise_weights=True),
-}
-DELTAS: dict[str, Callable[[], BoxLoss]] = {
-    "l1": L1Loss,
-    "smooth_l1": lambda: SmoothL1Loss(beta=0.5),
-    "huber": HuberLoss,
-    "mse": MSELoss,
-    "balanced_l1": BalancedL1Loss,
-    "focal_l1": FocalL1Loss,
-    "ghm_r": GHMRLoss,
-}
-EVERY = OVERLAP | DELTAS
 NOT_ADDITIVE = {"focal_eiou_normalised", "wiou_v3", "ghm_r"}
 
 

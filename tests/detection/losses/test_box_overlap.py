@@ -11,27 +11,9 @@ import torch
 from torch import Tensor
 from torchvision.ops import complete_box_iou_loss, distance_box_iou_loss, generalized_box_iou_loss
 
-from retina.detection.losses.box import BoxLoss, CIoULoss, DIoULoss, EIoULoss, FocalEIoULoss, GIoULoss
 from retina.detection.losses.box_overlap import AlphaIoULoss, IoULoss, SIoULoss, WIoULoss, angle_cost
 from retina.detection.losses.box_pairs import BoxPairs
-from retina.detection.losses.box_running import WIoUv3Loss
-
-# Makers: some losses remember what they were given.
-OVERLAP: dict[str, Callable[[], BoxLoss]] = {
-    "iou": IoULoss,
-    "iou_log": lambda: IoULoss(logarithm=True),
-    "alpha_iou": AlphaIoULoss,
-    "alpha_iou_root": lambda: AlphaIoULoss(alpha=0.5),
-    "giou": GIoULoss,
-    "diou": DIoULoss,
-    "ciou": CIoULoss,
-    "eiou": EIoULoss,
-    "siou": SIoULoss,
-    "wiou": WIoULoss,
-    "wiou_v3": lambda: WIoUv3Loss(half_life=2.0),
-    "focal_eiou": FocalEIoULoss,
-    "focal_eiou_normalised": lambda: FocalEIoULoss(normalise_weights=True),
-}
+from tests.detection.losses.box_losses import OVERLAP
 
 
 class Pair:
