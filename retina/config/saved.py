@@ -49,6 +49,9 @@ def model_config_from(text: str) -> dict[str, Any]:
     problems += [mistake.what for mistake in check_scalars({"image": image}, RunSettings)]
     if not isinstance(dataset.get("name"), str):
         problems.append("dataset.name is not a text")
+    scores = [sections[name].get("scores", "sigmoid") for name in ("model", "postprocess")]
+    if scores[0] != scores[1]:
+        problems.append(f"model.scores is {scores[0]!r} and postprocess.scores {scores[1]!r}")
     if problems:
         raise _unusable(first_five(problems))
     for name, node in sections.items():

@@ -104,3 +104,12 @@ def test_a_listed_name_that_was_replaced_is_refused(monkeypatch: pytest.MonkeyPa
 def test_a_name_of_another_section_is_refused() -> None:
     with pytest.raises(CheckpointError, match="not listed"):
         listed_target("model", "retina.detection.postprocess.PostProcess")
+
+
+def test_scores_that_are_learned_and_read_in_different_ways_are_refused(text: str) -> None:
+    both = _change(text, lambda tree: [tree[name].update(scores="softmax") for name in ("model", "postprocess")])
+    assert model_config_from(both)["postprocess"]["scores"] == "softmax"
+    one = _change(text, lambda tree: tree["model"].update(scores="softmax"))
+    with pytest.raises(CheckpointError) as caught:
+        model_config_from(one)
+    assert "model.scores is 'softmax' and postprocess.scores 'sigmoid'" in str(caught.value)
