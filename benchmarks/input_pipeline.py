@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from retina.benchmark.measure import Timing, alternate, report  # noqa: E402
 from retina.data.augment import Augment, ColorMatrix  # noqa: E402
-from retina.data.coco import CocoDataset  # noqa: E402
+from retina.data.dataset import DetectionDataset  # noqa: E402
 from retina.data.collate import Collate  # noqa: E402
 from retina.data.images import read_image, read_shrunk  # noqa: E402
 from retina.data.loader import AugmentedImages  # noqa: E402
@@ -76,7 +76,7 @@ def main() -> None:
     )
 
 
-def small_rows(dataset: CocoDataset, repeats: int) -> list[dict[str, object]]:
+def small_rows(dataset: DetectionDataset, repeats: int) -> list[dict[str, object]]:
     """Return images/s of ours and of the peer on images that are enlarged."""
     normalize = build_model_normalize()
     make_batch = our_batches(dataset, reduced_decoding=True)
@@ -91,7 +91,7 @@ def small_rows(dataset: CocoDataset, repeats: int) -> list[dict[str, object]]:
     return [row("small", name, timing, BATCH_SIZE, times[peer]) for name, timing in times.items()]
 
 
-def large_rows(dataset: CocoDataset, repeats: int) -> list[dict[str, object]]:
+def large_rows(dataset: DetectionDataset, repeats: int) -> list[dict[str, object]]:
     """Return images/s on photos that are made smaller, decoded whole and at half the size."""
     whole = "ours, image.reduced_decoding=false"
     contestants: dict[str, Callable[[], object]] = {
@@ -103,7 +103,7 @@ def large_rows(dataset: CocoDataset, repeats: int) -> list[dict[str, object]]:
     return [row("large", name, timing, len(dataset), times[whole]) for name, timing in times.items()]
 
 
-def stage_rows(dataset: CocoDataset, repeats: int) -> list[dict[str, object]]:
+def stage_rows(dataset: DetectionDataset, repeats: int) -> list[dict[str, object]]:
     """Return where the time of one of our batches goes."""
     size, files = range(min(BATCH_SIZE, len(dataset))), [str(dataset.image_file(i)) for i in range(len(dataset))]
     augment = our_augment(reduced_decoding=True)
@@ -152,7 +152,7 @@ def our_augment(*, reduced_decoding: bool) -> Augment:
     return Augment(transforms, short_side=SHORT_SIDE, long_side=LONG_SIDE, seed=0, reduced_decoding=reduced_decoding)
 
 
-def our_batches(dataset: CocoDataset, *, reduced_decoding: bool) -> Callable[[], Batch]:
+def our_batches(dataset: DetectionDataset, *, reduced_decoding: bool) -> Callable[[], Batch]:
     """Return what a loader process does for a batch; each call is another epoch."""
     images = AugmentedImages(dataset, our_augment(reduced_decoding=reduced_decoding))
     collate = Collate(Assigner(AnchorGenerator()), size_divisor=DIVISOR)
@@ -165,7 +165,7 @@ def our_batches(dataset: CocoDataset, *, reduced_decoding: bool) -> Callable[[],
     return make_batch
 
 
-def peer_batches(dataset: CocoDataset, *, color_first: bool) -> Callable[[], torch.Tensor]:
+def peer_batches(dataset: DetectionDataset, *, color_first: bool) -> Callable[[], torch.Tensor]:
     """Return the field's usual way to a padded batch of normalised floats."""
     resize = [A.SmallestMaxSize(SHORT_SIDE), A.LongestMaxSize(LONG_SIDE)]
     flip, color = A.HorizontalFlip(p=0.5), A.ColorJitter(*STRENGTH, p=COLOR_SHARE)
@@ -200,7 +200,7 @@ def build_model_normalize() -> Callable[[Batch], torch.Tensor]:
     return lambda batch: model.normalize(batch.images)
 
 
-def open_folder(folder: Path, annotations: Path) -> CocoDataset:
+def open_folder(folder: Path, annotations: Path) -> DetectionDataset:
     """Return the JPEGs of ``folder`` with random boxes."""
     generator = np.random.default_rng(0)
     images: list[dict[str, object]] = []
@@ -215,7 +215,7 @@ def open_folder(folder: Path, annotations: Path) -> CocoDataset:
                             "bbox": [x, y, box_width, box_height], "area": box_width * box_height})  # fmt: skip
     content = {"images": images, "annotations": objects, "categories": [{"id": 1, "name": "object"}]}
     annotations.write_text(json.dumps(content), encoding="utf-8")
-    return CocoDataset(folder, annotations, name="benchmark", split="train")
+    return DetectionDataset(folder, annotations, name="benchmark", split="train")
 
 
 def draw_folder(folder: Path, height: int, width: int, count: int) -> Path:

@@ -30,7 +30,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from retina.boxes import xyxy_to_xywh
-from retina.data.coco import CocoDataset
+from retina.data.dataset import DetectionDataset
 from retina.evaluation.coco_metrics import METRIC_NAMES, coco_metrics
 
 WARMUP_STEPS = 150
@@ -45,7 +45,7 @@ def build_model(backbone: str, num_classes: int, side: int) -> RetinaNet:
     return RetinaNet(features, num_classes, min_size=side, max_size=side * 4 // 3)
 
 
-def train(model: RetinaNet, dataset: CocoDataset, options: argparse.Namespace) -> int:
+def train(model: RetinaNet, dataset: DetectionDataset, options: argparse.Namespace) -> int:
     """Train until the time is over and return the number of steps."""
     generator = np.random.default_rng(0)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -75,7 +75,7 @@ def train(model: RetinaNet, dataset: CocoDataset, options: argparse.Namespace) -
     return steps
 
 
-def flipped(dataset: CocoDataset, index: int, generator: np.random.Generator) -> tuple[torch.Tensor, dict]:
+def flipped(dataset: DetectionDataset, index: int, generator: np.random.Generator) -> tuple[torch.Tensor, dict]:
     """Return image and target as torchvision wants them, mirrored half of the time."""
     sample = dataset.sample(index)
     image = torch.from_numpy(sample.image).permute(2, 0, 1).float() / 255
@@ -87,7 +87,7 @@ def flipped(dataset: CocoDataset, index: int, generator: np.random.Generator) ->
 
 
 @torch.inference_mode()
-def evaluate(model: RetinaNet, dataset: CocoDataset) -> dict:
+def evaluate(model: RetinaNet, dataset: DetectionDataset) -> dict:
     """Return the COCO numbers."""
     model.eval()
     results = []
@@ -120,7 +120,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.manual_seed(0)
     splits = {
-        split: CocoDataset(
+        split: DetectionDataset(
             options.root / f"{split}2017",
             options.root / "annotations" / f"instances_{split}2017.json",
             name=options.root.name,

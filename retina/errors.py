@@ -61,7 +61,15 @@ class Interrupted(RetinaError):
         self.exit_status = 128 + signal_number
 
 
+NUM_SHOWN = 5  # cases that a message names
+
+
 def first_five(cases: Sequence[object]) -> str:
     """Join the first five ``cases`` with commas and say how many there are in all when there are more."""
-    shown = ", ".join(str(case) for case in cases[:5])
-    return shown if len(cases) <= 5 else f"{shown}, ... ({len(cases)} in all)"
+    return counted(cases[:NUM_SHOWN], len(cases))
+
+
+def counted(first: Sequence[object], total: int) -> str:
+    """Join ``first`` with commas and say how many there are in all when ``total`` is more."""
+    shown = ", ".join(str(case) for case in first)
+    return shown if total <= len(first) else f"{shown}, ... ({total} in all)"

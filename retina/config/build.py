@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import random
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, get_type_hints
 
@@ -18,25 +17,15 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from retina.data.augment import Augment
-from retina.data.coco import CocoDataset
-from retina.data.collate import Collate
-from retina.data.loader import build_eval_loader, build_train_loader, suggested_workers
-from retina.data.samplers import EvalBatchSampler, KeyedBatchSampler
 from retina.detection.anchors import AnchorGenerator
 from retina.detection.assign import Assigner
 from retina.detection.criterion import Criterion
 from retina.detection.losses.classification import ClassificationLoss
 from retina.errors import ConfigError
-from retina.evaluation.pictures import evaluation_pictures
-from retina.evaluation.predict import Evaluator
-from retina.settings import ImageSettings, RunSettings
-from retina.structures import Batch
+from retina.settings import RunSettings
 from retina.training import distributed
 from retina.training.optimizers import scaled_lr
 from retina.training.precision import autocast, resolve_precision
-from retina.training.progress import Progress, RunLength
-from retina.training.trainer import Parts
 
 _QUOTED = re.compile(r"'([\w.]+)'")  # the target, in Hydra's message
 
@@ -96,17 +85,6 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-
-
-def open_split(folder: Any, split: str) -> CocoDataset:
-    """Open one split; the main rank first, so that a data set that is made on first use is made once."""
-    if not distributed.is_main():
-        distributed.barrier()
-        return folder.open(split)
-    try:
-        return folder.open(split)
-    finally:  # also where it cannot be opened: the others will find out themselves
-        distributed.barrier()
 
 
 def build_assigner(node: Mapping[str, Any]) -> Assigner:
@@ -176,124 +154,3 @@ def build_optimizer(config: DictConfig, model: nn.Module, batch_size: int) -> to
     assert isinstance(node, dict)
     lr = scaled_lr(node.pop("lr"), node.pop("lr_batch_size", None), batch_size)
     return build_node(node, model=model, lr=lr)
-
-
-def build_evaluator(
-    dataset: CocoDataset,
-    *,
-    image: ImageSettings,
-    assigner: Assigner,
-    postprocess: Any,
-    machine: Machine,
-    **loading: Any,
-) -> Evaluator:
-    """Build the evaluation of ``dataset``; ``loading``: ``batch_size`` a rank and ``workers``."""
-    loader = build_eval_loader(
-        dataset,
-        Augment([], **asdict(image), seed=0),
-        Collate(assigner),
-        EvalBatchSampler(
-            dataset.sizes,
-            batch_size=loading["batch_size"],
-            rank=distributed.rank(),
-            world_size=distributed.world_size(),
-        ),
-        workers=_workers(loading["workers"], machine),
-        pin_memory=machine.device.type == "cuda",
-    )
-    return Evaluator(
-        loader=loader,
-        dataset=dataset,
-        postprocess=postprocess,
-        anchors=assigner.anchors,
-        device=machine.device,
-        autocast=machine.autocast,
-        gather=distributed.gather_objects,
-        is_main=distributed.is_main(),
-    )
-
-
-def build_parts(
-    config: DictConfig,
-    run: RunSettings,
-    machine: Machine,
-    datasets: Mapping[str, CocoDataset],
-    *,
-    done: Progress | None = None,
-) -> tuple[Parts, RunLength]:
-    """Build what a run is made of, for the splits ``train`` and ``val``.
-
-    ``done`` says what was made already; the checkpoint that says so brings the weights too.
-    """
-    train, val = datasets["train"], datasets["val"]
-    criterion = build_criterion(config).to(machine.device)
-    config = fit_to_loss(config, criterion.classification, train.num_classes)
-    seed_everything(run.train.seed)
-    assigner = build_assigner(config.anchors)
-    model = build_model(
-        {**config.model, "load_weights": done is None},
-        num_classes=train.num_classes,
-        num_anchors=assigner.anchors.num_per_cell,
-        machine=machine,
-        channels_last=run.train.channels_last,
-    )
-    evaluator = build_evaluator(
-        val,
-        image=run.image,
-        assigner=assigner,
-        postprocess=build_node(config.postprocess),
-        machine=machine,
-        batch_size=run.eval.batch_size,
-        workers=run.train.workers,
-    )
-    parts = Parts(
-        model=model,
-        criterion=criterion,
-        optimizer=build_optimizer(config, model, run.train.batch_size),
-        schedule=build_node(config.schedule),
-        make_loader=_train_loader_maker(config, run, train, assigner, machine),
-        evaluate=replace(evaluator, criterion=criterion),
-        draw=partial(evaluation_pictures, dataset=val, count=run.eval.num_pictures),
-        identity={
-            "config": OmegaConf.to_yaml(config, resolve=True),
-            "class_names": list(train.class_names),
-            "category_ids": list(train.category_ids),
-        },
-    )
-    return parts, RunLength.from_settings(run.train, len(train), done=done)
-
-
-def _workers(workers: int | None, machine: Machine) -> int:
-    ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return suggested_workers(machine.device.type, ranks_here) if workers is None else workers
-
-
-def _train_loader_maker(
-    config: DictConfig, run: RunSettings, dataset: CocoDataset, assigner: Assigner, machine: Machine
-) -> Callable[[int], Iterable[Batch]]:
-    augment = Augment(
-        build_node(config.augment.transforms),
-        **asdict(run.image),
-        seed=run.train.seed,
-    )
-
-    def make_loader(start: int) -> Iterable[Batch]:
-        sampler = KeyedBatchSampler(
-            len(dataset),
-            batch_size=run.train.batch_size,
-            accumulate=run.train.accumulate,
-            rank=distributed.rank(),
-            world_size=distributed.world_size(),
-            seed=run.train.seed,
-            start=start,
-        )
-        return build_train_loader(
-            dataset,
-            augment,
-            Collate(assigner),
-            sampler,
-            workers=_workers(run.train.workers, machine),
-            pin_memory=machine.device.type == "cuda",
-        )
-
-    return make_loader

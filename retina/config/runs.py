@@ -13,16 +13,15 @@ from omegaconf import DictConfig, OmegaConf
 from retina.config.build import (
     Machine,
     build_assigner,
-    build_evaluator,
     build_model,
     build_node,
-    build_parts,
-    open_split,
     run_settings,
 )
+from retina.config.loading import build_evaluator, open_split
+from retina.config.parts import build_parts
 from retina.config.saved import model_config_from
 from retina.data.augment import Augment
-from retina.data.coco import CocoDataset
+from retina.data.dataset import DetectionDataset
 from retina.errors import CheckpointError, ConfigError, first_five
 from retina.evaluation.predict_images import Predictor
 from retina.evaluation.results import evaluate_detections_file, write_evaluation
@@ -157,7 +156,7 @@ def _check_batch_size(run: RunSettings) -> None:
         )
 
 
-def _check_same_classes(train: CocoDataset, val: CocoDataset) -> None:
+def _check_same_classes(train: DetectionDataset, val: DetectionDataset) -> None:
     if (train.class_names, train.category_ids) != (val.class_names, val.category_ids):
         different = sorted(set(zip(train.category_ids, train.class_names, strict=True))
                            ^ set(zip(val.category_ids, val.class_names, strict=True)))  # fmt: skip
@@ -169,7 +168,7 @@ def _check_same_classes(train: CocoDataset, val: CocoDataset) -> None:
 
 
 def _write_start(
-    run_dir: Path, config: DictConfig, run: RunSettings, machine: Machine, datasets: Mapping[str, CocoDataset]
+    run_dir: Path, config: DictConfig, run: RunSettings, machine: Machine, datasets: Mapping[str, DetectionDataset]
 ) -> None:
     (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(config), encoding="utf-8")
     files = {
@@ -184,7 +183,7 @@ def _say_start(
     config: DictConfig,
     run: RunSettings,
     machine: Machine,
-    datasets: Mapping[str, CocoDataset],
+    datasets: Mapping[str, DetectionDataset],
     parts: Parts,
     length: RunLength,
 ) -> None:
@@ -282,7 +281,7 @@ def _evaluate_checkpoint(config: DictConfig, machine: Machine) -> None:
     print(f"\nwritten to {out}")
 
 
-def _category_ids(class_names: list[str], dataset: CocoDataset) -> list[int]:
+def _category_ids(class_names: list[str], dataset: DetectionDataset) -> list[int]:
     """Return the data set's category id of each of the detector's classes, found by name."""
     ids = dict(zip(dataset.class_names, dataset.category_ids, strict=True))
     unknown = [name for name in class_names if name not in ids]

@@ -15,7 +15,7 @@ OUTSIDE_TOLERANCE = 0.02  # px
 
 
 @dataclass(frozen=True)
-class CocoArrays:
+class Annotations:
     """An annotation file as flat arrays; the objects of image ``i`` are ``offsets[i]:offsets[i + 1]``."""
 
     category_ids: tuple[int, ...]  # (K,) ascending; label k is category_ids[k]
@@ -33,7 +33,7 @@ class CocoArrays:
     fingerprint: str  # sha256 of the file, hexadecimal
 
 
-def read_annotations(path: Path) -> CocoArrays:
+def read_annotations(path: Path) -> Annotations:
     """Return the content of the COCO annotation file at ``path``.
 
     Boxes that neither training nor evaluation can use (not finite, without size, outside of the image) are left out
@@ -60,7 +60,7 @@ def read_annotations(path: Path) -> CocoArrays:
     order = np.flatnonzero(keep)
     order = order[np.argsort(owner[order], kind="stable")]  # by image, within an image in the file's order
     counts = np.bincount(owner[order], minlength=len(image_ids))
-    return CocoArrays(
+    return Annotations(
         category_ids=category_ids,
         class_names=class_names,
         image_ids=image_ids,

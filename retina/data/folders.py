@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from retina.data.coco import CocoDataset
+from retina.data.dataset import DetectionDataset
 from retina.errors import DataError
 
 Split = Mapping[str, str | None]  # {"images": folder, "annotations": file}
@@ -29,7 +29,7 @@ class CocoFolder:
         given = {"train": self.train, "val": self.val, "test": self.test}
         return tuple(name for name, split in given.items() if split and split.get("annotations"))
 
-    def open(self, split: str) -> CocoDataset:
+    def open(self, split: str) -> DetectionDataset:
         """Return the data set of ``split``.
 
         Raises:
@@ -51,7 +51,7 @@ class CocoFolder:
             )
         images = self._existing(split, "images", paths["images"])
         annotations = self._existing(split, "annotations", paths["annotations"])
-        return CocoDataset(images, annotations, name=self.name, split=split, exif=self.exif)
+        return DetectionDataset(images, annotations, name=self.name, split=split, exif=self.exif)
 
     def _existing(self, split: str, part: str, path: str) -> Path:
         found = Path(self.root or "", path).expanduser()

@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from retina.data.augment import Augment
-from retina.data.coco import CocoDataset
+from retina.data.dataset import DetectionDataset
 from retina.data.samplers import SampleKey
 from retina.errors import OutOfMemoryError, RetinaError
 from retina.structures import Batch, BoxTargets, Sample
@@ -25,7 +25,7 @@ PREFETCH_FACTOR = 4  # batches that each process makes ahead: hides an image tha
 class AugmentedImages(Dataset[Sample]):
     """The images of a data set after augmentation, by key."""
 
-    def __init__(self, dataset: CocoDataset, augment: Augment) -> None:
+    def __init__(self, dataset: DetectionDataset, augment: Augment) -> None:
         self.dataset, self.augment = dataset, augment
 
     def __getitem__(self, key: SampleKey) -> Sample:
@@ -49,7 +49,7 @@ class BatchLoader(DataLoader):
 
 
 def build_train_loader(
-    dataset: CocoDataset,
+    dataset: DetectionDataset,
     augment: Augment,
     collate: Callable[[list[Sample]], Batch],
     sampler: Sampler[list[SampleKey]],

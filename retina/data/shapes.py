@@ -19,7 +19,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from retina.data.coco import CocoDataset
+from retina.data.dataset import DetectionDataset
 from retina.data.shapes_drawing import CLASSES, Layout, draw_scene
 from retina.data.shapes_textures import TEXTURES
 from retina.errors import ConfigError, DataError
@@ -65,7 +65,7 @@ class ShapesFolder:
         """Tell whether :meth:`open` will find the folder and need not draw."""
         return self.folder.is_dir()
 
-    def open(self, split: str) -> CocoDataset:
+    def open(self, split: str) -> DetectionDataset:
         """Return one split, after drawing the whole set if it is not there yet.
 
         Raises:
@@ -78,7 +78,7 @@ class ShapesFolder:
             )
         self.make()
         images, annotations = _places(self.folder, split)
-        return CocoDataset(images, annotations, name=self.name, split=split)
+        return DetectionDataset(images, annotations, name=self.name, split=split)
 
     def make(self) -> None:
         """Draw the set unless it is there; several processes may do so at once and end with one folder."""

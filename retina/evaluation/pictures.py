@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from retina.data.coco import CocoDataset
+from retina.data.dataset import DetectionDataset
 from retina.evaluation.draw import draw_boxes, ground_truth_beside_detections, strong
 from retina.evaluation.predict import Evaluation
 from retina.structures import Batch
@@ -16,7 +16,7 @@ MIN_SCORE = 0.3
 
 
 def evaluation_pictures(
-    evaluation: Evaluation, *, dataset: CocoDataset, count: int, min_score: float = MIN_SCORE
+    evaluation: Evaluation, *, dataset: DetectionDataset, count: int, min_score: float = MIN_SCORE
 ) -> list[np.ndarray]:
     """Return ``count`` images of ``dataset`` with ground truth on the left and detections on the right.
 

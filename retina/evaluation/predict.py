@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from retina.boxes import clip_boxes, xyxy_to_xywh
-from retina.data.coco import CocoDataset
+from retina.data.dataset import DetectionDataset
 from retina.detection.postprocess import PostProcess
 from retina.errors import first_five
 from retina.evaluation.coco_metrics import coco_metrics
@@ -41,7 +41,7 @@ class Evaluator:
     """
 
     loader: Iterable[Batch]
-    dataset: CocoDataset
+    dataset: DetectionDataset
     postprocess: PostProcess
     anchors: AnchorTiling
     device: torch.device

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from retina.data.coco import CocoDataset
+from retina.data.dataset import DetectionDataset
 from retina.errors import ConfigError, DataError, first_five
 from retina.evaluation.coco_metrics import coco_metrics
 
@@ -28,7 +28,7 @@ def evaluate_detections_file(
         ConfigError: ``detections`` is not there.
         DataError: it is not in the results format, or speaks of images or categories the annotations do not have.
     """
-    dataset = CocoDataset(None, annotations, name=Path(annotations).stem, split="all")
+    dataset = DetectionDataset(None, annotations, name=Path(annotations).stem, split="all")
     for note in dataset.notes:
         say(note)
     ground_truth = dataset.ground_truth()

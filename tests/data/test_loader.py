@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from retina.data.augment import Augment, ColorMatrix, ScaleCrop
-from retina.data.coco import CocoDataset
 from retina.data.collate import Collate
+from retina.data.dataset import DetectionDataset
 from retina.data.loader import AugmentedImages, build_eval_loader, build_train_loader, suggested_workers
 from retina.data.samplers import EvalBatchSampler, KeyedBatchSampler, SampleKey
 from retina.errors import DataError, OutOfMemoryError
@@ -29,8 +29,8 @@ def assign_first_box(canvas, targets) -> AnchorTargets:
 
 
 @pytest.fixture
-def dataset(coco_folder) -> CocoDataset:
-    return CocoDataset(coco_folder / "images", coco_folder / "instances.json", name="tiny", split="train")
+def dataset(coco_folder) -> DetectionDataset:
+    return DetectionDataset(coco_folder / "images", coco_folder / "instances.json", name="tiny", split="train")
 
 
 def train_loader(dataset, *, workers: int, start: int = 0):

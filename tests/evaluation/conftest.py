@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from retina.data.coco import CocoDataset
+from retina.data.dataset import DetectionDataset
 
 
 @pytest.fixture
@@ -45,8 +45,8 @@ def annotations_file(instances: dict[str, Any], tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def dataset(annotations_file: Path) -> CocoDataset:
-    return CocoDataset(None, annotations_file, name="tiny", split="val")
+def dataset(annotations_file: Path) -> DetectionDataset:
+    return DetectionDataset(None, annotations_file, name="tiny", split="val")
 
 
 @pytest.fixture

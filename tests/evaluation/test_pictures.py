@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import torch
 
-from retina.data.coco import CocoDataset
+from retina.data.dataset import DetectionDataset
 from retina.evaluation.pictures import batch_pictures, evaluation_pictures, spread_indices
 from retina.evaluation.predict import Evaluation
 from retina.structures import AnchorTargets, Batch, BoxTargets, Detections, ImageBatch
@@ -39,7 +39,7 @@ def test_pictures_of_an_evaluation_are_always_of_the_same_images(tmp_path, annot
     for entry in instances["images"]:
         grey = np.full((entry["height"], entry["width"], 3), entry["id"], dtype=np.uint8)
         cv2.imwrite(str(tmp_path / entry["file_name"]), grey)
-    dataset = CocoDataset(tmp_path, annotations_file, name="tiny", split="val")
+    dataset = DetectionDataset(tmp_path, annotations_file, name="tiny", split="val")
     with torch.inference_mode():  # as an evaluation makes them
         detections = {entry["id"]: found(0.9, 0.1) for entry in instances["images"]}
     evaluation = Evaluation({}, [], detections)

@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from retina.data.augment import Augment
-from retina.data.coco import CocoDataset
 from retina.data.collate import Collate
+from retina.data.dataset import DetectionDataset
 from retina.detection.anchors import AnchorGenerator
 from retina.detection.assign import Assigner
 from retina.detection.postprocess import PostProcess
@@ -134,7 +134,7 @@ def test_prediction_and_evaluation_find_the_same(tmp_path, annotations_file, ins
     for entry in instances["images"]:
         pixels = generator.integers(0, 256, (entry["height"], entry["width"], 3), dtype=np.uint8)
         cv2.imwrite(str(tmp_path / entry["file_name"]), pixels)
-    dataset = CocoDataset(tmp_path, annotations_file, name="tiny", split="val")
+    dataset = DetectionDataset(tmp_path, annotations_file, name="tiny", split="val")
     anchors = AnchorGenerator()
     model = build_retinanet(
         num_classes=3,

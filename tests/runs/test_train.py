@@ -15,7 +15,7 @@ import torch
 from retina.config import runs
 from retina.config.compose import compose_config
 from retina.config.resume import compose_resumed
-from retina.data.coco import CocoDataset
+from retina.data.dataset import DetectionDataset
 from retina.data.samplers import KeyedBatchSampler
 from retina.errors import DivergedError, Interrupted
 from retina.models.backbones import ResNet
@@ -168,7 +168,7 @@ def test_two_processes_give_the_weights_of_one_also_where_one_has_only_empty_ima
     alone = images_of_rank(1, step=0)
     overrides = [*emptied(train=alone), "optimizer=sgd", "optimizer.lr_batch_size=null", "train.ema_decay=0.9",
                  "train.max_steps=3"]  # fmt: skip
-    dataset = CocoDataset(None, tmp_path / "train.json", name="train", split="train")
+    dataset = DetectionDataset(None, tmp_path / "train.json", name="train", split="train")
     objects = {rank: [len(dataset.targets(i).boxes) for i in images_of_rank(rank, step=0)] for rank in (0, 1)}
     assert objects[1] == [0, 0], "the second rank has nothing but background in the first step"
     assert sum(objects[0]) > 0

@@ -16,7 +16,7 @@ from retina.errors import ConfigError, DataError
 from retina.structures import BoxTargets, Sample
 
 
-class CocoDataset:
+class DetectionDataset:
     """Images with boxes, parsed once into flat arrays that loader processes share.
 
     The objects of image ``i`` are ``offsets[i]:offsets[i + 1]`` of ``boxes``, ``labels``, ``areas`` and ``crowd``.

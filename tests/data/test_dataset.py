@@ -8,7 +8,7 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from retina.data.coco import CocoDataset
+from retina.data.dataset import DetectionDataset
 from retina.errors import ConfigError, DataError
 
 # README of the shared folder: what pycocotools must print for its detections.
@@ -20,8 +20,8 @@ OFFICIAL = [
 
 
 @pytest.fixture
-def dataset(coco_folder) -> CocoDataset:
-    return CocoDataset(coco_folder / "images", coco_folder / "instances.json", name="tiny", split="val")
+def dataset(coco_folder) -> DetectionDataset:
+    return DetectionDataset(coco_folder / "images", coco_folder / "instances.json", name="tiny", split="val")
 
 
 def test_a_sample_has_the_stored_pixels_and_its_boxes_with_crowds_apart(dataset, pixels):
@@ -81,7 +81,7 @@ def test_counts_and_fingerprint_are_told(dataset):
 
 
 def test_annotations_alone_can_be_opened(coco_folder):
-    dataset = CocoDataset(None, coco_folder / "instances.json", name="tiny", split="val")
+    dataset = DetectionDataset(None, coco_folder / "instances.json", name="tiny", split="val")
     assert len(dataset.ground_truth()["annotations"]) == 7
     with pytest.raises(ValueError, match="'tiny' was opened without a folder of images"):
         dataset.sample(0)
@@ -89,17 +89,17 @@ def test_annotations_alone_can_be_opened(coco_folder):
 
 def test_a_missing_folder_of_images_is_told(coco_folder):
     with pytest.raises(DataError, match=r"the folder of val images of 'tiny' does not exist: .*/nowhere"):
-        CocoDataset(coco_folder / "nowhere", coco_folder / "instances.json", name="tiny", split="val")
+        DetectionDataset(coco_folder / "nowhere", coco_folder / "instances.json", name="tiny", split="val")
 
 
 def test_the_wrong_folder_of_images_is_told_at_once(coco_folder):
     with pytest.raises(DataError, match=r"image 40 'a.png' cannot be read"):
-        CocoDataset(coco_folder / "images" / "deep", coco_folder / "instances.json", name="tiny", split="val")
+        DetectionDataset(coco_folder / "images" / "deep", coco_folder / "instances.json", name="tiny", split="val")
 
 
 def test_the_folder_of_images_itself_may_be_a_link(coco_folder):
     (coco_folder / "link").symlink_to(coco_folder / "images")
-    dataset = CocoDataset(coco_folder / "link", coco_folder / "instances.json", name="tiny", split="val")
+    dataset = DetectionDataset(coco_folder / "link", coco_folder / "instances.json", name="tiny", split="val")
     assert dataset.sample(4).image_id == 99
 
 
@@ -118,7 +118,7 @@ def test_a_damaged_image_is_told_with_its_id_and_name(dataset, coco_folder):
 def test_an_image_of_another_size_is_told_with_both_sizes(coco_folder, content):
     content["images"][1]["height"] = 81
     (coco_folder / "instances.json").write_text(json.dumps(content))
-    dataset = CocoDataset(coco_folder / "images", coco_folder / "instances.json", name="tiny", split="val")
+    dataset = DetectionDataset(coco_folder / "images", coco_folder / "instances.json", name="tiny", split="val")
     with pytest.raises(DataError, match=r"image 7 'b.png' has 60 x 80 pixels, but 60 x 81 in .*instances.json"):
         dataset.sample(1)
 
@@ -126,19 +126,19 @@ def test_an_image_of_another_size_is_told_with_both_sizes(coco_folder, content):
 def test_sides_that_are_swapped_point_to_the_exif_setting(coco_folder, content):
     content["images"][1].update(height=60, width=80)
     (coco_folder / "instances.json").write_text(json.dumps(content))
-    dataset = CocoDataset(coco_folder / "images", coco_folder / "instances.json", name="tiny", split="val")
+    dataset = DetectionDataset(coco_folder / "images", coco_folder / "instances.json", name="tiny", split="val")
     with pytest.raises(DataError, match=r"dataset\.exif=apply"):
         dataset.sample(1)
 
 
 def test_an_unknown_exif_policy_is_refused(coco_folder):
     with pytest.raises(ConfigError, match="exif must be one of ignore, apply, got 'turn'"):
-        CocoDataset(None, coco_folder / "instances.json", name="tiny", split="val", exif="turn")
+        DetectionDataset(None, coco_folder / "instances.json", name="tiny", split="val", exif="turn")
 
 
 def test_ground_truth_gives_the_official_numbers_of_coco(shared_data, capsys):
     folder = shared_data / "cocoeval100"
-    dataset = CocoDataset(None, folder / "instances_val2014_100.json", name="coco", split="val")
+    dataset = DetectionDataset(None, folder / "instances_val2014_100.json", name="coco", split="val")
     numbers = coco_numbers(dataset, folder / "instances_val2014_fakebbox100_results.json")
     np.testing.assert_allclose(numbers, OFFICIAL, rtol=0, atol=1e-9)
 
@@ -155,7 +155,7 @@ def test_ground_truth_evaluates_as_the_file_does(coco_folder, dataset, content):
     assert numbers[0] == pytest.approx(1.0)
 
 
-def coco_numbers(dataset: CocoDataset, detections) -> np.ndarray:
+def coco_numbers(dataset: DetectionDataset, detections) -> np.ndarray:
     truth = COCO()
     truth.dataset = dataset.ground_truth()
     truth.createIndex()
@@ -168,7 +168,7 @@ def coco_numbers(dataset: CocoDataset, detections) -> np.ndarray:
 
 def test_real_images_of_coco_can_all_be_read(shared_data):
     folder = shared_data / "coco158"
-    dataset = CocoDataset(
+    dataset = DetectionDataset(
         folder / "val2017", folder / "annotations" / "instances_val2017.json", name="coco", split="val"
     )
     assert dataset.num_classes == 80

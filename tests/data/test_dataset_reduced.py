@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from retina.data.augment import Augment, ScaleCrop, resized_size
-from retina.data.coco import CocoDataset
+from retina.data.dataset import DetectionDataset
 from retina.data.images import read_image, read_shrunk
 from retina.data.jpeg import reduced_size
 from retina.data.loader import AugmentedImages
@@ -48,8 +48,8 @@ def write_folder(folder: Path, suffix: str = ".jpg", size: tuple[int, int] = SIZ
     return folder
 
 
-def open_folder(folder: Path, exif: str = "ignore") -> CocoDataset:
-    return CocoDataset(folder, folder / "a.json", name="drawn", split="val", exif=exif)
+def open_folder(folder: Path, exif: str = "ignore") -> DetectionDataset:
+    return DetectionDataset(folder, folder / "a.json", name="drawn", split="val", exif=exif)
 
 
 def found_box(image: np.ndarray, channel: int) -> torch.Tensor:

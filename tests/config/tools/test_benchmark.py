@@ -13,10 +13,10 @@ from omegaconf import OmegaConf
 
 from retina.benchmark.speed import Variant
 from retina.benchmark.steps import Detection, TrainStep
-from retina.config.bench import PLAIN, canvas_of, measure_config, num_images, prepare, switched_off
 from retina.config.check import check_config
 from retina.config.compose import compose_config
 from retina.config.schema import SETTINGS_OF
+from retina.config.tools.benchmark import PLAIN, canvas_of, measure_config, num_images, prepare, switched_off
 
 TINY = [
     "image.short_side=96", "image.long_side=128", "train.batch_size=2", "eval.batch_size=1", "train.device=cpu",
@@ -108,7 +108,7 @@ def test_detection_finds_the_synthetic_objects() -> None:
 
 def test_the_table_has_a_row_for_every_variant(capsys, monkeypatch, tmp_path) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("retina.config.bench.convolution_peak", lambda device, autocast: 1e11)
+    monkeypatch.setattr("retina.config.tools.benchmark.convolution_peak", lambda device, autocast: 1e11)
     measure_config(_config())
     shown = capsys.readouterr().out
     rows = [line.split("|")[1].strip() for line in shown.splitlines() if line.startswith("| ")]
