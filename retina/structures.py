@@ -77,6 +77,7 @@ class Sample:
     targets: BoxTargets  # in pixels of `image`
     image_id: int  # as in the annotation file
     original_size: tuple[int, int]  # (height, width) of the stored image
+    replaced: tuple[str, ...] = ()  # what was wrong with each image that another one had to stand in for
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,20 @@ class BoxCells(_Tensors):
 
 
 @dataclass(frozen=True, slots=True)
+class BackgroundHeat(_Tensors):
+    """Absent classes of anchors near the centre of an object of that class; those not listed have the heat 0."""
+
+    anchor_index: Tensor  # (M,) int64 in [0, B * A), neither positive for this label nor ignored; each pair once
+    labels: Tensor  # (M,) int64 in [0, K)
+    heat: Tensor  # (M,) float32 in (0, 1], near 1 beside the centre of an object
+
+    @classmethod
+    def empty(cls) -> BackgroundHeat:
+        """Return no heat at all."""
+        return cls(torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64), torch.zeros(0))
+
+
+@dataclass(frozen=True, slots=True)
 class AnchorTargets(_Tensors):
     """What each anchor of a batch should predict, sparse: whatever is not listed is background."""
 
@@ -109,6 +124,7 @@ class AnchorTargets(_Tensors):
     positive_boxes: Tensor  # (P, 4) float32: the matched object of each positive anchor
     positive_anchors: Tensor  # (P, 4) float32: the positive anchors themselves
     ignored_index: Tensor  # (I,) int64 in [0, B * A), ascending: anchors without a loss
+    heat: BackgroundHeat | None = None  # made only where the loss asks for it
 
     @property
     def num_positives(self) -> int:
@@ -130,6 +146,7 @@ class Batch(_Tensors):
     image_ids: Sequence[int]  # (B,) as in the annotation file
     original_sizes: Sequence[tuple[int, int]]  # (B,) (height, width) of the stored images
     box_targets: Sequence[BoxTargets]  # (B,) for pictures and diagnostics; stays on the host
+    replaced: Sequence[str] = ()  # what was wrong with each image that another one had to stand in for
 
     def __len__(self) -> int:
         return len(self.images)

@@ -42,7 +42,7 @@ def build_parts(
     criterion = build_criterion(config).to(machine.device)
     config = fit_to_loss(config, criterion.classification, train.num_classes)
     seed_everything(run.train.seed)
-    assigner = build_assigner(config.anchors)
+    assigner = build_assigner(config.anchors, center_heat=criterion.classification.needs_heat)
     model = build_model(
         {**config.model, "load_weights": done is None},
         num_classes=train.num_classes,

@@ -6,7 +6,7 @@ The targets do not depend on the model, so they are made in the loader's workers
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -16,8 +16,9 @@ from torch import Tensor
 
 from retina.boxes import box_area, pairwise_intersection, pairwise_iou
 from retina.detection.anchors import AnchorGenerator
+from retina.detection.heat import background_heat
 from retina.detection.window import AnchorGrid, best_boxes, covered_anchors
-from retina.structures import AnchorTargets, BoxTargets
+from retina.structures import AnchorTargets, BackgroundHeat, BoxTargets
 
 BACKGROUND = -1
 IGNORE = -2
@@ -31,7 +32,8 @@ class Assigner:
     ``match_every_box`` each object also gets the anchors that overlap it most (ties too), however little, because
     otherwise a small or oddly shaped object would have none. An anchor's target is its own best object, also when it
     was added by that rule. Anchors with at least ``crowd_ignore`` of their area inside a crowd region are ignored
-    unless positive; null makes them background.
+    unless positive; null makes them background. With ``center_heat`` the targets say which background lies near the
+    centre of an object, for a loss that asks for it.
 
     Source: Lin et al. 2017, Focal Loss, section 4 (thresholds); Ren et al. 2015, Faster R-CNN, section 3.1.2 (best
     anchor of each box).
@@ -43,6 +45,7 @@ class Assigner:
     match_every_box: bool = True
     crowd_ignore: float | None = 0.5
     assign: Literal["window", "dense"] = "window"  # the same result; dense computes every overlap
+    center_heat: bool = False
 
     def __post_init__(self) -> None:
         if self.assign not in ("window", "dense"):
@@ -59,14 +62,17 @@ class Assigner:
     def __call__(self, canvas: tuple[int, int], targets: Sequence[BoxTargets]) -> AnchorTargets:
         """Return the sparse targets of a batch of images padded to ``canvas`` = (height, width)."""
         grid = _grid_of(_frozen(self.anchors), canvas)
-        positive, labels, boxes, ignored = [], [], [], []
+        positive, labels, boxes, ignored, heat = [], [], [], [], []
         for position, image_targets in enumerate(targets):
             first = position * len(grid.anchors)
-            index, own_best, without_loss = self.match(grid, image_targets)
+            index, own_best, without_loss = matched = self.match(grid, image_targets)
             positive.append(index + first)
             labels.append(image_targets.labels[own_best])
             boxes.append(image_targets.boxes[own_best])
             ignored.append(without_loss + first)
+            if self.center_heat:
+                near = background_heat(self.anchors, canvas, matched, image_targets)
+                heat.append(replace(near, anchor_index=near.anchor_index + first))
         positive_index = torch.cat(positive)
         return AnchorTargets(
             positive_index=positive_index,
@@ -74,6 +80,7 @@ class Assigner:
             positive_boxes=torch.cat(boxes),
             positive_anchors=grid.anchors[positive_index % len(grid.anchors)],
             ignored_index=torch.cat(ignored),
+            heat=_join(heat) if self.center_heat else None,
         )
 
     def match(self, grid: AnchorGrid, targets: BoxTargets) -> tuple[Tensor, Tensor, Tensor]:
@@ -126,6 +133,11 @@ class Assigner:
             index = ((iou == best_of_box) & (iou > 0)).any(dim=0).nonzero().squeeze(1)
             match[index] = own_best[index]
         return match
+
+
+def _join(parts: Sequence[BackgroundHeat]) -> BackgroundHeat:
+    columns = ("anchor_index", "labels", "heat")
+    return BackgroundHeat(*(torch.cat([getattr(part, name) for part in parts]) for name in columns))
 
 
 def _frozen(generator: AnchorGenerator) -> AnchorGenerator:

@@ -44,5 +44,16 @@ class FeaturePyramid(nn.Module):
                 inner = inner + F.interpolate(merged[-1], size=inner.shape[-2:], mode="nearest")
             merged.append(inner)
         levels = [conv(inner) for conv, inner in zip(self.output, reversed(merged), strict=True)]
-        p6 = self.p6(features[-1] if self.p6_from == "c5" else levels[-1])
-        return [*levels, p6, self.p7(F.relu(p6))]
+        p6 = _halve(features[-1] if self.p6_from == "c5" else levels[-1], self.p6)
+        return [*levels, p6, _halve(F.relu(p6), self.p7)]
+
+
+def _halve(features: Tensor, conv: nn.Conv2d) -> Tensor:
+    """Return ``conv`` of ``features``; padded by hand where the map is one cell wide.
+
+    There the bfloat16 kernel of the CPU (torch 2.14.1) writes only a part of the gradient of a padded convolution of
+    stride 2 and leaves what was in memory in the rest. Images of at most 64 pixels have such maps.
+    """
+    if features.shape[-1] > 1:
+        return conv(features)
+    return F.conv2d(F.pad(features, (1, 1, 1, 1)), conv.weight, conv.bias, stride=2)

@@ -102,8 +102,9 @@ def prepare(written: str, variant: Variant) -> Callable[[], object]:
     settings = MeasuringSettings(**config.benchmark)
     machine = Machine(torch.device(resolve_device_type(config.train.device)), variant.precision)
     seed_everything(config.train.seed)
-    config = fit_to_loss(config, build_criterion(config).classification, settings.num_classes)
-    assigner = build_assigner(config.anchors)
+    loss = build_criterion(config).classification
+    config = fit_to_loss(config, loss, settings.num_classes)
+    assigner = build_assigner(config.anchors, center_heat=loss.needs_heat)
     model = build_model(
         {**config.model, "load_weights": False},
         num_classes=settings.num_classes,

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from retina.detection.losses.classification import FocalLoss
-from retina.detection.losses.penalty_reduced import SoftBackground, gaussian_heat, penalty_reduced_focal_sum
-from retina.structures import AnchorTargets
+from retina.detection.losses.penalty_reduced import PenaltyReducedFocalLoss, penalty_reduced_focal_sum
+from retina.structures import AnchorTargets, BackgroundHeat
 
 BOXES = torch.zeros(2, 4)
 TARGETS = AnchorTargets(torch.tensor([1, 8]), torch.tensor([0, 2]), BOXES, BOXES, torch.tensor([5]))
-SOFT = SoftBackground(torch.tensor([0, 2, 7, 8]), torch.tensor([0, 0, 2, 1]), torch.tensor([0.9, 0.5, 0.2, 0.99]))
+SOFT = BackgroundHeat(torch.tensor([0, 2, 7, 8]), torch.tensor([0, 0, 2, 1]), torch.tensor([0.9, 0.5, 0.2, 0.99]))
 
 
 def cornernet(x: Tensor, gamma: float, beta: float) -> Tensor:
@@ -45,7 +45,7 @@ def test_value_and_gradient_are_those_of_the_papers_formula_in_float64(gamma, be
 def test_an_undecided_score_costs_the_values_computed_by_hand():
     # (1/2)^2 ln 2 each, but of the background beside the object (1/2)^4 of it.
     one = AnchorTargets(torch.tensor([0]), torch.tensor([0]), BOXES[:1], BOXES[:1], torch.zeros(0, dtype=torch.int64))
-    soft = SoftBackground(torch.tensor([1]), torch.tensor([0]), torch.tensor([0.5]))
+    soft = BackgroundHeat(torch.tensor([1]), torch.tensor([0]), torch.tensor([0.5]))
     value = penalty_reduced_focal_sum(torch.zeros(3, 1), one, soft)
     assert value.item() == pytest.approx((2 + 1 / 16) * 0.25 * math.log(2), rel=1e-6)
 
@@ -66,6 +66,19 @@ def test_saturated_logits_have_a_finite_loss_and_gradient(logit, gamma):
     assert torch.isfinite(logits.grad).all()
 
 
-def test_heat_falls_from_one_at_the_centre_to_one_ninetieth_at_the_radius():
-    heat = gaussian_heat(torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 1.0]]), torch.tensor([3.0, 3.0, 3.0]))
-    assert heat.tolist() == pytest.approx([1.0, math.exp(-4.5), math.exp(-0.5)])
+def test_the_loss_reads_the_heat_of_its_targets():
+    logits = torch.randn(10, 3, generator=torch.Generator().manual_seed(2))
+    loss = PenaltyReducedFocalLoss(gamma=1.0, beta=3.0)
+    expected = penalty_reduced_focal_sum(logits, TARGETS, SOFT, gamma=1.0, beta=3.0)
+    assert torch.equal(loss(logits, replace(TARGETS, heat=SOFT)), expected)
+
+
+def test_targets_without_heat_are_told():
+    with pytest.raises(ValueError, match="the targets have no heat"):
+        PenaltyReducedFocalLoss()(torch.zeros(10, 3), TARGETS)
+
+
+@pytest.mark.parametrize("name", ["gamma", "beta"])
+def test_settings_below_0_are_refused(name):
+    with pytest.raises(ValueError, match=rf"loss\.classification\.{name} must be at least 0"):
+        PenaltyReducedFocalLoss(**{name: -1.0})

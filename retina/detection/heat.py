@@ -1,0 +1,106 @@
+"""Gaussian heat around the centres of objects, for losses whose background fades in around an object.
+
+An anchor is positive by its overlap, not by its cell. So an object heats the grids of those anchor shapes that found
+it, of their level: a heat map of centres for each, as a detector of centres has one. Shapes that are too small or too
+large for the object stay background: nothing else would tell the network to keep them silent.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from retina.detection.anchors import AnchorGenerator
+from retina.structures import BackgroundHeat, BoxTargets
+
+# A box of the same size whose corners are off by the radius still overlaps the object this much.
+# Source: Law and Deng 2018, CornerNet, section 3.2 (t = 0.3 in all experiments).
+MIN_OVERLAP = 0.3
+
+
+def center_radius(sizes: np.ndarray, min_overlap: float = MIN_OVERLAP) -> np.ndarray:
+    """Return ``(N,)`` how far the corners of boxes may move, each by itself, for an IoU of at least ``min_overlap``.
+
+    The smallest solution of three equations: both corners move the same way, both inwards, both outwards. (The code
+    that circulates takes the larger root of the first two and divides all three by 2 instead of 2a.)
+
+    Source: Law and Deng 2018, CornerNet, section 3.2.
+
+    Args:
+        sizes: ``(N, 2)`` widths and heights, above 0; the radius has their unit.
+        min_overlap: above 0 and below 1.
+    """
+    total, area = sizes.sum(axis=1), sizes.prod(axis=1)
+    # (w - r)(h - r) = o / (1 + o) * 2wh
+    along = (total - np.sqrt(np.maximum(total**2 - 4 * area * (1 - min_overlap) / (1 + min_overlap), 0))) / 2
+    # (w - 2r)(h - 2r) = o wh
+    inwards = (total - np.sqrt(np.maximum(total**2 - 4 * area * (1 - min_overlap), 0))) / 4
+    # wh = o (w + 2r)(h + 2r)
+    outwards = (np.sqrt(total**2 + 4 * area * (1 / min_overlap - 1)) - total) / 4
+    return np.minimum(np.minimum(along, inwards), outwards)
+
+
+def background_heat(
+    generator: AnchorGenerator,
+    canvas: tuple[int, int],
+    matched: tuple[Tensor, Tensor, Tensor],
+    targets: BoxTargets,
+) -> BackgroundHeat:
+    """Return the absent classes of anchors near the centre of an object of that class, with heat in (0, 1).
+
+    Where objects of one class meet, the larger heat counts. Positive anchors of that class and ignored ones are not
+    among them.
+
+    Args:
+        generator: tiles the anchors.
+        canvas: (height, width) of the padded image.
+        matched: positive anchors, the object of each of them, and ignored anchors.
+        targets: the objects of one image.
+    """
+    positive, own_best, ignored = (part.numpy() for part in matched)
+    boxes = targets.boxes.numpy().astype(np.float64)
+    if not len(positive):
+        return BackgroundHeat.empty()
+    anchor, objects, heat = _near_centers(generator, canvas, positive, own_best, boxes)
+    labels = targets.labels.numpy()[objects]
+    num_classes = int(targets.labels.max()) + 1
+    pair = anchor * num_classes + labels
+    excluded = np.isin(pair, positive * num_classes + targets.labels.numpy()[own_best]) | np.isin(anchor, ignored)
+    order = np.lexsort((-heat, pair))
+    order = order[~excluded[order]]
+    order = order[np.unique(pair[order], return_index=True)[1]]  # the hottest of each pair
+    return BackgroundHeat(
+        torch.from_numpy(anchor[order]),
+        torch.from_numpy(labels[order]),
+        torch.from_numpy(heat[order].astype(np.float32)),
+    )
+
+
+def _near_centers(
+    generator: AnchorGenerator, canvas: tuple[int, int], positive: np.ndarray, own_best: np.ndarray, boxes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return anchors, objects and heats of all cells within the radius of an object, in the grids that found it."""
+    grids = np.array(generator.grid_sizes(canvas))  # (L, 2) rows, columns
+    num_shapes = generator.num_per_cell
+    first = np.concatenate([[0], np.cumsum(grids.prod(axis=1) * num_shapes)])  # (L + 1,)
+    level = np.searchsorted(first, positive, side="right") - 1
+    shape = (positive - first[level]) % num_shapes
+    level, shape, found = np.unique(np.stack([level, shape, own_best]), axis=1)  # each grid and object once
+
+    stride = np.array(generator.strides, dtype=np.float64)[level]  # (M,)
+    radius = center_radius(boxes[found, 2:] - boxes[found, :2])
+    center = (boxes[found, :2] + boxes[found, 2:]) / 2 / stride[:, None] - generator.offset  # x, y in cells
+    reach = int(np.ceil((radius / stride).max())) + 1
+    steps = np.stack(np.meshgrid(np.arange(-reach, reach + 1), np.arange(-reach, reach + 1)), axis=-1).reshape(-1, 2)
+    cell = np.floor(center).astype(np.int64)[:, None, :] + steps  # (M, W, 2) column, row
+    distance = ((cell - center[:, None, :]) * stride[:, None, None]) ** 2
+    square = distance.sum(axis=2)  # px^2
+    rows, columns = grids[level, 0][:, None], grids[level, 1][:, None]
+    inside = (cell >= 0).all(axis=2) & (cell[..., 0] < columns) & (cell[..., 1] < rows)
+    wanted = inside & (square < radius[:, None] ** 2)
+    anchor = first[level][:, None] + (cell[..., 1] * columns + cell[..., 0]) * num_shapes + shape[:, None]
+    # Source: Law and Deng 2018, CornerNet, section 3.2: sigma is a third of the radius.
+    heat = np.exp(-4.5 * square / np.maximum(radius, 1e-9)[:, None] ** 2)
+    objects = np.broadcast_to(found[:, None], wanted.shape)
+    return anchor[wanted], objects[wanted], heat[wanted]
