@@ -42,7 +42,7 @@ def losses() -> dict[str, list[str]]:
         if path.stem != "sum":  # l1_eiou is a sum; the other would be one more choice of weights
             rows.setdefault(f"focal + {path.stem}", ["loss/classification=focal", f"loss/box={path.stem}"])
     for name, box in FOCAL_WEIGHTED.items():
-        rows[f"focal + {name}"] = ["loss/classification=focal", f"loss/box={box}", "+loss.box.focal_gamma=2.0"]
+        rows[f"focal + {name}"] = ["loss/classification=focal", f"loss/box={box}", "loss.box.focal_gamma=2.0"]
     return rows
 
 

@@ -17,11 +17,12 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from retina.config.schema import BUILDER_TAKES
 from retina.detection.anchors import AnchorGenerator
 from retina.detection.assign import Assigner
 from retina.detection.criterion import Criterion
 from retina.detection.losses.classification import ClassificationLoss
-from retina.errors import ConfigError
+from retina.errors import CheckpointError, ConfigError
 from retina.settings import RunSettings
 from retina.training import distributed
 from retina.training.optimizers import scaled_lr
@@ -80,6 +81,11 @@ def build_node(node: Any, **filled_in: Any) -> Any:
         raise cause or error from None  # Hydra's own exception hides what the user has to know
 
 
+def build_data_folder(node: Mapping[Any, Any]) -> Any:
+    """Build what opens the splits of a data set from the section ``dataset``; which share is used is not its matter."""
+    return build_node({name: value for name, value in node.items() if name not in BUILDER_TAKES["dataset"]})
+
+
 def seed_everything(seed: int) -> None:
     """Seed what draws without a key: the initialisation of weights, and transforms that use global generators."""
     random.seed(seed)
@@ -87,12 +93,13 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def build_assigner(node: Mapping[str, Any]) -> Assigner:
-    """Build the anchors and the assigner from the one flat section ``anchors``."""
+def build_assigner(node: Mapping[str, Any], *, center_heat: bool = False) -> Assigner:
+    """Build the anchors and the assigner from the one flat section ``anchors``; the loss decides ``center_heat``."""
     names = {field.name for field in dataclasses.fields(AnchorGenerator)}
     values = {name: value for name, value in node.items() if name != "_target_"}
     generator = AnchorGenerator(**{name: value for name, value in values.items() if name in names})
-    return Assigner(anchors=generator, **{name: value for name, value in values.items() if name not in names})
+    matching = {name: value for name, value in values.items() if name not in names}
+    return Assigner(anchors=generator, **matching, center_heat=center_heat)
 
 
 def build_model(
@@ -125,8 +132,9 @@ def fit_to_loss(config: DictConfig, loss: ClassificationLoss, num_classes: int) 
     if loss.num_weights not in (None, num_outputs):
         raise ConfigError(
             f"loss.classification.alpha has {loss.num_weights} weights for {num_classes} classes",
-            why=f"a list has one weight for each of the {num_outputs} class outputs of an anchor.",
-            fix="give as many weights, or one number for all classes",
+            why=f"a list has one weight for each of the {num_outputs} class outputs of an anchor"
+            + (", the last one the background's." if num_outputs > num_classes else "."),
+            fix=f"give {num_outputs} weights, or one number for all classes",
         )
     for section in ("model", "postprocess"):
         chosen = config[section].get("scores", loss.scores)
@@ -134,13 +142,29 @@ def fit_to_loss(config: DictConfig, loss: ClassificationLoss, num_classes: int) 
             raise ConfigError(
                 f"{section}.scores={chosen} does not fit loss.classification, which learns {loss.scores} scores",
                 why="what the network learns and what is read from it would be different numbers.",
-                fix=f"leave {section}.scores out: the loss decides it",
+                fix=f"choose a loss of {chosen} scores, or leave {section}.scores out: the loss decides it",
             )
     if loss.scores == "sigmoid":
         return config
     config = OmegaConf.create(OmegaConf.to_container(config, resolve=True))  # type: ignore[assignment]
     config.model.scores = config.postprocess.scores = loss.scores
     return config
+
+
+def check_scores_kept(config: DictConfig, trained: str) -> None:
+    """Check that a run goes on with the kind of scores of ``trained``, the configuration text in its checkpoint.
+
+    Raises:
+        CheckpointError: ``config``, fitted to its loss, has another.
+    """
+    before = OmegaConf.select(OmegaConf.create(trained), "model.scores") or "sigmoid"
+    now = config.model.get("scores", "sigmoid")
+    if now != before:
+        raise CheckpointError(
+            f"loss.classification learns {now} scores, but the run has learned {before} scores so far",
+            why="the network would need other class outputs, and those it has would mean something else.",
+            fix="resume with the loss of the run, or start a new run",
+        )
 
 
 def _sum_over_ranks(loss: nn.Module, value: torch.Tensor) -> torch.Tensor:

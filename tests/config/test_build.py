@@ -24,7 +24,7 @@ from retina.config.compose import compose_config, group_options
 from retina.detection.anchors import AnchorGenerator
 from retina.errors import ConfigError
 from retina.settings import ImageSettings, RunSettings
-from retina.structures import AnchorTargets, Predictions
+from retina.structures import AnchorTargets, BackgroundHeat, Predictions
 
 CPU = Machine(torch.device("cpu"), "float32")
 
@@ -118,8 +118,9 @@ def test_the_learning_rate_is_scaled_to_the_batch(compose):
 def positives() -> tuple[Predictions, AnchorTargets]:
     anchors = torch.tensor([[0.0, 0.0, 8.0, 8.0], [8.0, 0.0, 16.0, 8.0]])
     targets = AnchorTargets(
-        torch.arange(2), torch.zeros(2, dtype=torch.int64), anchors + 1, anchors, torch.zeros(0, dtype=torch.int64)
-    )
+        torch.arange(2), torch.zeros(2, dtype=torch.int64), anchors + 1, anchors, torch.zeros(0, dtype=torch.int64),
+        heat=BackgroundHeat.empty(),
+    )  # fmt: skip
     return Predictions(torch.zeros(1, 2, 6), torch.zeros(2, 4), [(1, 2)], torch.arange(2)), targets
 
 
@@ -145,7 +146,7 @@ def test_a_sum_over_anchors_asks_no_other_rank(compose, monkeypatch):
 def test_boxes_may_be_weighed_by_the_scores_whatever_their_loss(compose, monkeypatch):
     asked = []
     monkeypatch.setattr(build.distributed, "sum_tensor_over_ranks", lambda value: asked.append(value) or value)
-    criterion = build_criterion(compose("loss/box=giou", "+loss.box.focal_gamma=1.5"))
+    criterion = build_criterion(compose("loss/box=giou", "loss.box.focal_gamma=1.5"))
     assert criterion.focal_weights.gamma == 1.5
     assert not criterion.additive
     criterion(*positives())

@@ -20,7 +20,7 @@ from retina.detection.losses.box_pairs import NEGLIGIBLE, BoxPairs, divide_or_ze
 def giou_loss(pairs: BoxPairs) -> Tensor:
     """Return ``(P,)`` losses ``1 - IoU + (C - U) / C``, C the area of the enclosing box and U of the union.
 
-    Source: Rezatofighi et al. 2019, Generalized Intersection over Union, algorithm 1.
+    Source: Rezatofighi et al. 2019, Generalized Intersection over Union, ``L_GIoU = 1 - GIoU``.
     """
     return 1.0 - pairs.iou + divide_or_zero(pairs.enclosing_area - pairs.union, pairs.enclosing_area)
 
@@ -28,7 +28,7 @@ def giou_loss(pairs: BoxPairs) -> Tensor:
 def diou_loss(pairs: BoxPairs) -> Tensor:
     """Return ``(P,)`` losses ``1 - IoU + rho^2 / c^2``: distance of the centres over the enclosing diagonal, squared.
 
-    Source: Zheng et al. 2020, Distance-IoU Loss, eq. 7.
+    Source: Zheng et al. 2020, Distance-IoU Loss, L_DIoU.
     """
     return 1.0 - pairs.iou + divide_or_zero(pairs.center_distance_squared, pairs.enclosing_diagonal_squared)
 
@@ -36,7 +36,7 @@ def diou_loss(pairs: BoxPairs) -> Tensor:
 def aspect_difference(pairs: BoxPairs) -> Tensor:
     """Return ``(P,)`` CIoU's ``v``: squared difference of the angles ``arctan(w / h)``, from 0 to 1.
 
-    Source: Zheng et al. 2020, Distance-IoU Loss, eq. 9.
+    Source: Zheng et al. 2020, Distance-IoU Loss, definition of v.
     """
     return (2.0 / math.pi * (_aspect_angle(pairs.target_sizes) - _aspect_angle(pairs.predicted_sizes))).square()
 
@@ -44,7 +44,7 @@ def aspect_difference(pairs: BoxPairs) -> Tensor:
 def ciou_loss(pairs: BoxPairs) -> Tensor:
     """Return ``(P,)`` losses ``DIoU loss + alpha v``; the trade-off ``alpha = v / (1 - IoU + v)`` has no gradient.
 
-    Source: Zheng et al. 2020, Distance-IoU Loss, eq. 10 and 11; alpha is a constant in the authors' code.
+    Source: Zheng et al. 2020, Distance-IoU Loss, L_CIoU; alpha is a constant in the authors' code.
     """
     v = aspect_difference(pairs)
     alpha = divide_or_zero(v.detach(), 1.0 - pairs.iou.detach() + v.detach())
@@ -57,7 +57,7 @@ def eiou_loss(pairs: BoxPairs) -> Tensor:
     Cw and Ch are the sides of the enclosing box. This is the Efficient IoU; another loss of the same short name,
     the Extended IoU of Peng et al. 2021, is what mmdetection calls EIoU.
 
-    Source: Zhang et al. 2021, Focal and Efficient IOU Loss for Accurate Bounding Box Regression, L_EIOU.
+    Source: Zhang et al. 2021, Focal and Efficient IOU Loss for Accurate Bounding Box Regression, eq. 7.
     """
     difference_squared = (pairs.predicted_sizes - pairs.target_sizes).square()
     sides = divide_or_zero(difference_squared, pairs.enclosing_sizes.square()).sum(dim=1)
@@ -203,7 +203,7 @@ class FocalEIoULoss(OverlapLoss):
     With ``normalise_weights`` the weights are divided by their mean over the positives, so that a sum over P boxes is
     P times the weighted mean. Then the loss depends on which boxes share a batch and is not additive.
 
-    Source: Zhang et al. 2021, Focal and Efficient IOU Loss for Accurate Bounding Box Regression, L_Focal-EIOU.
+    Source: Zhang et al. 2021, Focal and Efficient IOU Loss for Accurate Bounding Box Regression, eq. 10.
     """
 
     def __init__(self, gamma: float = 0.5, *, normalise_weights: bool = False, weight: float = 1.0) -> None:

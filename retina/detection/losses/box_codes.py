@@ -53,7 +53,7 @@ class BalancedL1Loss(BoxLoss):
     So the smaller alpha is, the more small errors count. The integral is ``alpha ((b x + 1) ln(b x + 1) - b x) / b``
     below 1 and grows by ``gamma`` from its value there.
 
-    Source: Pang et al. 2019, Libra R-CNN, section 3.3; alpha 0.5 and gamma 1.5 are its own.
+    Source: Pang et al. 2019, Libra R-CNN, eq. 7 (slope), 8 and 9; alpha 0.5 and gamma 1.5 are its own.
     """
 
     space = "deltas"
@@ -86,7 +86,8 @@ class FocalL1Loss(BoxLoss):
     The slope is steepest, 1, at an error of ``1 / (e beta)``: smaller errors count less, and so do larger ones, down
     to nothing from 1 on where beta is 1. The integral is ``alpha x^2 (1 - 2 ln(beta x)) / 4`` up to 1.
 
-    Source: Zhang et al. 2021, Focal and Efficient IOU Loss for Accurate Bounding Box Regression, section on FocalL1.
+    Source: Zhang et al. 2021, Focal and Efficient IOU Loss for Accurate Bounding Box Regression, section on FocalL1,
+    for the slope and ``alpha = e beta``. The integral is derived from them.
     """
 
     space = "deltas"

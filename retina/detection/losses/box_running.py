@@ -23,8 +23,8 @@ class WIoUv3Loss(OverlapLoss):
     The mean is a running one. It starts at 1, as in the paper, so that poor boxes are not left behind at first.
     ``half_life`` is the number of forward passes after which what was seen counts half.
 
-    Source: Tong et al. 2023, Wise-IoU, L_WIoUv3, with its alpha 1.9 and delta 3. Its momentum ``1 - 0.05^(1 / (n t))``
-    with n = 890 batches and t = 34 epochs is a half-life of 7000.
+    Source: Tong et al. 2023, Wise-IoU, L_WIoUv3; alpha 1.9, delta 3 and the start at 1 are those of the authors' code.
+    So is the momentum ``1 - 0.05^(1 / (n t))``, which for its n = 890 batches and t = 34 epochs is a half-life of 7000.
     """
 
     mean_loss: Tensor

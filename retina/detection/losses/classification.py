@@ -30,6 +30,7 @@ class ClassificationLoss(nn.Module):
     scores: Literal["sigmoid", "softmax"] = "sigmoid"
     # Whether forward takes a third argument: the IoU (P,) of the positive anchors' predicted boxes with their objects.
     needs_iou = False
+    needs_heat = False  # whether the targets must say which background lies near the centre of an object
     num_weights: int | None = None  # how many outputs of an anchor its settings are for; None: any number
 
     def __init__(self) -> None:

@@ -32,7 +32,7 @@ class SoftmaxFocalLoss(ClassificationLoss):
     One term an anchor, whose class y may be the background. The network has K + 1 outputs an anchor, the last one the
     background's.
 
-    Source: Lin et al. 2017, Focal Loss for Dense Object Detection, eq. 5, and section 3.2 for several classes.
+    Source: Lin et al. 2017, Focal Loss for Dense Object Detection, eq. 5, and its footnote 1 on several classes.
     """
 
     scores = "softmax"
