@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from torch.utils.data import Sampler
+
+# Sets the draw of a step's size apart from those of an epoch's order and of an image's augmentation.
+_STEP_SIZE = 0x512E
 
 
 class SampleKey(NamedTuple):
@@ -14,22 +18,36 @@ class SampleKey(NamedTuple):
 
     epoch: int
     index: int  # type: ignore[assignment]  # position in the data set; hides tuple.index, which nobody needs
-    canvas: tuple[int, int] | None = None  # (height, width) to pad to; None: as the batch needs
+    size: tuple[int, int] | None = None  # (short side, long side) of this batch; None: those of the configuration
+    copy: int = 0  # how often the image came before in this epoch, so that its copies are augmented each in its way
+
+
+@dataclass(frozen=True)
+class EpochOrders:
+    """The images of every epoch in their order: what a sampling makes of a data set.
+
+    All epochs have the same length, so a position in the endless stream of images tells its epoch.
+    """
+
+    length: int  # images of an epoch
+    order: Callable[[int, int], np.ndarray]  # (seed, epoch) -> (length,) int64 positions in the data set
+    repeats: bool = False  # an image may come more than once an epoch
+    notes: tuple[str, ...] = ()  # what there is to tell at the start of a run
 
 
 class KeyedBatchSampler(Sampler[list[SampleKey]]):
     """One rank's micro-batches of an endless stream of images.
 
-    Position ``i`` of the stream is image ``permutation(seed, i // n)[i % n]`` of epoch ``i // n``; an optimizer step
-    takes the next ``batch_size`` positions. So every image comes exactly once an epoch whatever the batch size:
-    nothing is dropped or repeated, a batch may reach into the next epoch. Within a step, chunk ``m * world_size + r``
-    is micro-batch ``m`` of rank ``r``. The state is one integer, the images already seen, and stays valid with
-    another batch size or another number of ranks.
+    Position ``i`` of the stream is image ``order(seed, i // n)[i % n]`` of epoch ``i // n``; an optimizer step takes
+    the next ``batch_size`` positions. So an epoch comes whole whatever the batch size: nothing is dropped or padded, a
+    batch may reach into the next epoch. Within a step, chunk ``m * world_size + r`` is micro-batch ``m`` of rank ``r``.
+    The state is one integer, the images already seen, and stays valid with another batch size or another number of
+    ranks.
     """
 
     def __init__(
         self,
-        num_images: int,
+        images: EpochOrders | int,
         *,
         batch_size: int,
         accumulate: int = 1,
@@ -38,10 +56,24 @@ class KeyedBatchSampler(Sampler[list[SampleKey]]):
         seed: int = 0,
         start: int = 0,
         shuffle: bool = True,
+        sizes: Sequence[tuple[int, int]] = (),
     ) -> None:
-        """Args: ``batch_size`` images of one optimizer step over all ranks; ``start``: images already seen."""
-        if num_images < 1:
-            raise ValueError(f"num_images must be at least 1, got {num_images}")
+        """Make the stream from ``start`` on.
+
+        Args:
+            images: orders of their epochs; a number means that so many images come once an epoch, in random order.
+            batch_size: images of one optimizer step over all ranks.
+            accumulate: micro-batches of one optimizer step.
+            rank: whose share it is, of ``world_size``.
+            world_size: number of ranks.
+            seed: what the orders are keyed by.
+            start: images already seen.
+            shuffle: False, with a number of images: in the order of the data set.
+            sizes: (short side, long side) of which one is drawn for each optimizer step; empty: none is given.
+        """
+        orders = uniform_orders(images, shuffle=shuffle) if isinstance(images, int) else images
+        if orders.length < 1:
+            raise ValueError(f"num_images must be at least 1, got {orders.length}")
         if batch_size < 1 or accumulate < 1 or batch_size % (world_size * accumulate):
             parts = f"world_size x accumulate = {world_size} x {accumulate}"
             raise ValueError(f"batch_size must be a multiple of {parts}, got {batch_size}")
@@ -49,25 +81,21 @@ class KeyedBatchSampler(Sampler[list[SampleKey]]):
             raise ValueError(f"rank must lie in [0, {world_size}), got {rank}")
         if start < 0:
             raise ValueError(f"start must be at least 0, got {start}")
-        self.num_images, self.batch_size, self.accumulate = num_images, batch_size, accumulate
+        self.orders, self.batch_size, self.accumulate = orders, batch_size, accumulate
         self.rank, self.world_size = rank, world_size
-        self.seed, self.start, self.shuffle = seed, start, shuffle
+        self.seed, self.start, self.sizes = seed, start, tuple(sizes)
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
         """Yield this rank's micro-batches from ``start`` on, for ever."""
         chunk_size = self.batch_size // (self.world_size * self.accumulate)
-        epoch, order = -1, np.zeros(0, dtype=np.int64)
+        keys = _EpochKeys(self.orders, self.seed)
         step_start = self.start
         while True:
+            # Of the position, not of a count of steps: a run that is gone on with has the same sizes.
+            size = drawn_size(self.sizes, seed=self.seed, position=step_start) if self.sizes else None
             for micro_batch in range(self.accumulate):
                 first = step_start + (micro_batch * self.world_size + self.rank) * chunk_size
-                keys = []
-                for position in range(first, first + chunk_size):
-                    if position // self.num_images != epoch:
-                        epoch = position // self.num_images
-                        order = epoch_order(self.num_images, seed=self.seed, epoch=epoch, shuffle=self.shuffle)
-                    keys.append(SampleKey(epoch, int(order[position % self.num_images])))
-                yield keys
+                yield [keys.at(position, size) for position in range(first, first + chunk_size)]
             step_start += self.batch_size
 
 
@@ -101,3 +129,42 @@ def epoch_order(num_images: int, *, seed: int, epoch: int, shuffle: bool = True)
     if not shuffle:
         return np.arange(num_images)
     return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(num_images)
+
+
+def uniform_orders(num_images: int, *, shuffle: bool = True) -> EpochOrders:
+    """Return the orders in which every image comes exactly once an epoch."""
+    return EpochOrders(num_images, lambda seed, epoch: epoch_order(num_images, seed=seed, epoch=epoch, shuffle=shuffle))
+
+
+def drawn_size(sizes: Sequence[tuple[int, int]], *, seed: int, position: int) -> tuple[int, int]:
+    """Return the one of ``sizes`` for the optimizer step that begins at ``position`` of the stream, on every rank."""
+    generator = np.random.Generator(np.random.PCG64([seed, position, _STEP_SIZE]))
+    return sizes[int(generator.integers(len(sizes)))]
+
+
+class _EpochKeys:
+    """The keys of the stream by position; holds the order of one epoch at a time."""
+
+    def __init__(self, orders: EpochOrders, seed: int) -> None:
+        self.orders, self.seed = orders, seed
+        self.epoch = -1
+        self.indices = np.zeros(0, dtype=np.int64)
+        self.copies: np.ndarray | None = None
+
+    def at(self, position: int, size: tuple[int, int] | None) -> SampleKey:
+        epoch, place = divmod(position, self.orders.length)
+        if epoch != self.epoch:
+            self.epoch, self.indices = epoch, self.orders.order(self.seed, epoch)
+            self.copies = _times_before(self.indices) if self.orders.repeats else None
+        copy = int(self.copies[place]) if self.copies is not None else 0
+        return SampleKey(epoch, int(self.indices[place]), size, copy)
+
+
+def _times_before(indices: np.ndarray) -> np.ndarray:
+    """Return ``(n,)`` how often each entry of ``indices`` stands further to the front."""
+    by_value = np.argsort(indices, kind="stable")
+    starts_run = np.diff(indices[by_value], prepend=-1) != 0
+    first_of_run = np.maximum.accumulate(np.where(starts_run, np.arange(len(indices)), 0))
+    copies = np.empty(len(indices), dtype=np.int64)
+    copies[by_value] = np.arange(len(indices)) - first_of_run
+    return copies

@@ -6,7 +6,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from retina.data.samplers import EvalBatchSampler, KeyedBatchSampler, SampleKey, epoch_order
+from retina.data.samplers import EpochOrders, EvalBatchSampler, KeyedBatchSampler, SampleKey, drawn_size, epoch_order
 
 
 def micro_batches(num_images: int, count: int, **settings) -> list[list[SampleKey]]:
@@ -108,6 +108,55 @@ def test_settings_that_do_not_fit_are_refused(settings, told):
 def test_no_images_are_refused():
     with pytest.raises(ValueError, match="num_images must be at least 1, got 0"):
         KeyedBatchSampler(0, batch_size=1)
+
+
+# One size for each step
+
+
+SCALES = [(480, 800), (512, 800), (544, 800)]
+
+
+def steps_of(count: int, **settings) -> list[list[SampleKey]]:
+    """The keys of every rank and micro-batch, joined by optimizer step."""
+    world_size, accumulate = settings.get("world_size", 1), settings.get("accumulate", 1)
+    ranks = [micro_batches(31, count * accumulate, rank=rank, sizes=SCALES, **settings) for rank in range(world_size)]
+    return [
+        [key for rank in ranks for batch in rank[step * accumulate : (step + 1) * accumulate] for key in batch]
+        for step in range(count)
+    ]
+
+
+@pytest.mark.parametrize(("world_size", "accumulate"), [(1, 1), (1, 3), (2, 1), (4, 3)])
+def test_all_images_of_a_step_have_one_size_for_any_ranks_and_micro_batches(world_size, accumulate):
+    steps = steps_of(60, batch_size=12, world_size=world_size, accumulate=accumulate)
+    assert all(len({key.size for key in step}) == 1 for step in steps)
+    sizes = [step[0].size for step in steps]
+    assert sizes == [step[0].size for step in steps_of(60, batch_size=12)]
+    assert sizes == [drawn_size(SCALES, seed=0, position=12 * step) for step in range(60)]
+    counts = Counter(sizes)
+    assert set(counts) == set(SCALES)
+    assert min(counts.values()) >= 10
+
+
+def test_a_resumed_run_goes_on_with_the_same_sizes():
+    whole = [step[0].size for step in steps_of(20, batch_size=12, seed=4)]
+    assert [step[0].size for step in steps_of(13, batch_size=12, seed=4, start=84, world_size=2)] == whole[7:]
+    assert [step[0].size for step in steps_of(20, batch_size=12, seed=5)] != whole
+
+
+def test_without_sizes_keys_name_none():
+    assert {key.size for batch in micro_batches(5, 4, batch_size=3) for key in batch} == {None}
+
+
+# Orders that are given
+
+
+def test_a_given_order_is_followed_and_its_copies_are_numbered():
+    orders = EpochOrders(5, lambda seed, epoch: np.array([2, 0, 2, 1, 2]) + epoch, repeats=True)
+    keys = [key for batch in micro_batches(orders, 5, batch_size=2) for key in batch]
+    assert [(key.epoch, key.index, key.copy) for key in keys] == [
+        (0, 2, 0), (0, 0, 0), (0, 2, 1), (0, 1, 0), (0, 2, 2), (1, 3, 0), (1, 1, 0), (1, 3, 1), (1, 2, 0), (1, 3, 2),
+    ]  # fmt: skip
 
 
 SIZES = np.array([[50, 80], [80, 50], [50, 50], [80, 50], [50, 80], [50, 80], [80, 50]])
