@@ -16,7 +16,7 @@ import numpy as np
 from retina.errors import RetinaError
 from retina.training.atomic_file import write_text_atomically
 from retina.training.console import Console
-from retina.training.tensorboard import TensorBoardWriter
+from retina.training.tensorboard import Panels, TensorBoardWriter
 
 
 class RunLog:
@@ -71,11 +71,21 @@ class RunLog:
         if not self.is_main:
             return
         values = {name: None if value is None else float(value) for name, value in values.items()}
-        finite = {name: value if value is None or math.isfinite(value) else None for name, value in values.items()}
         with _disk_errors_told(self.run_dir):
-            self._metrics.write(json.dumps({"step": step, "epoch": epoch, **finite}, allow_nan=False) + "\n")
-            self._tensorboard.scalars(step, values)
+            self._keep_scalars(step, epoch, values)
             self._console.scalars(step, epoch, values)
+
+    def panels(self, step: int, epoch: float, panels: Panels) -> None:
+        """Show ``panels`` in TensorBoard; their scalars stand in ``metrics.jsonl`` too, but are too many to tell."""
+        if self.is_main:
+            with _disk_errors_told(self.run_dir):
+                self._keep_scalars(step, epoch, panels.scalars)
+                self._tensorboard.panels(panels, step)
+
+    def _keep_scalars(self, step: int, epoch: float, values: Mapping[str, float | None]) -> None:
+        finite = {name: value if value is None or math.isfinite(value) else None for name, value in values.items()}
+        self._metrics.write(json.dumps({"step": step, "epoch": epoch, **finite}, allow_nan=False) + "\n")
+        self._tensorboard.scalars(step, values)
 
     def advance(self, step: int, epoch: float) -> None:
         """Move the progress bar; cheap enough for every step."""

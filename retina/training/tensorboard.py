@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,25 @@ CHARTS: Mapping[str, Mapping[str, Sequence[str]]] = {
 }
 
 
+@dataclass(frozen=True)
+class TallyHistogram:
+    """A histogram of values that were counted as they came and are not kept."""
+
+    edges: np.ndarray  # (N + 1,) ascending
+    counts: np.ndarray  # (N,) values between two edges, of which there is at least one
+    total: float  # sum of the values
+    squares: float  # sum of their squares
+
+
+@dataclass(frozen=True)
+class Panels:
+    """What is shown of a moment of a run beyond its scalars, by full names."""
+
+    pictures: Mapping[str, np.ndarray]  # (H, W, 3) uint8 RGB
+    histograms: Mapping[str, TallyHistogram]
+    scalars: Mapping[str, float | None]
+
+
 class TensorBoardWriter:
     """Write event files into ``folder``."""
 
@@ -51,6 +71,25 @@ class TensorBoardWriter:
         """Add ``(H, W, 3)`` uint8 RGB images of any sizes as ``<tag>/1``, ``<tag>/2``, ..."""
         for number, image in enumerate(images, start=1):
             self._writer.add_image(f"{tag}/{number}", image, step, dataformats="HWC")
+        self._writer.flush()
+
+    def panels(self, panels: Panels, step: int) -> None:
+        """Add the pictures and histograms of ``panels``; its scalars are added by :meth:`scalars`."""
+        for name, picture in panels.pictures.items():
+            self._writer.add_image(name, picture, step, dataformats="HWC")
+        for name, histogram in panels.histograms.items():
+            filled = np.flatnonzero(histogram.counts)
+            self._writer.add_histogram_raw(
+                name,
+                min=float(histogram.edges[filled[0]]),
+                max=float(histogram.edges[filled[-1] + 1]),
+                num=int(histogram.counts.sum()),
+                sum=histogram.total,
+                sum_squares=histogram.squares,
+                bucket_limits=histogram.edges[1:].tolist(),
+                bucket_counts=histogram.counts.tolist(),
+                global_step=step,
+            )
         self._writer.flush()
 
     def text(self, tag: str, text: str, step: int, *, language: str = "yaml") -> None:

@@ -16,25 +16,26 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
-from retina.errors import CheckpointError, DivergedError, Interrupted
+from retina.errors import DataError, DivergedError, Interrupted
 from retina.evaluation.pictures import batch_pictures
 from retina.evaluation.predict import Evaluation
 from retina.evaluation.results import write_evaluation
 from retina.settings import Interval, RunSettings
 from retina.structures import Batch
 from retina.training import distributed
+from retina.training.bad_images import BadImages
 from retina.training.checkpoint import save_checkpoint
 from retina.training.compilation import compile_parts, without_compilation
 from retina.training.ema import Ema
 from retina.training.precision import autocast, gradient_scaler
 from retina.training.progress import Progress, RunLength
-from retina.training.random_state import random_state, set_random_state
 from retina.training.run_directory import Phases
 from retina.training.run_log import RunLog
 from retina.training.schedules import Schedule
 from retina.training.signals import StopRequest
+from retina.training.state import RunState
+from retina.training.tensorboard import Panels
 
-CHECKPOINT_FORMAT = 1
 # Where a gradient is not finite at a loss scale of 2^-20 it did not overflow: it is not finite at any scale.
 MIN_LOSS_SCALE = 2.0**-20
 
@@ -51,6 +52,9 @@ class Parts:
     evaluate: Callable[[nn.Module], Evaluation]
     draw: Callable[[Evaluation], Sequence[np.ndarray]]  # pictures of fixed validation images
     identity: Mapping[str, Any]  # plain values that every checkpoint carries: configuration, class names, ...
+    num_images: int = 0  # of the training data
+    notes: Sequence[str] = ()  # what there is to tell of them at the start
+    look: Callable[[nn.Module], Panels] | None = None  # at the losses, on the main rank alone; changes nothing
 
 
 @dataclass
@@ -100,7 +104,9 @@ class Trainer:
         self.parameters = [parameter for parameter in parts.model.parameters() if parameter.requires_grad]
         self.base_lrs = [group["lr"] for group in parts.optimizer.param_groups]
         self.progress = Progress()
+        self.state = RunState(self.progress, parts.model, self.ema, parts.optimizer, self.scaler, parts.criterion)
         self.saved: Progress | None = None  # what `last.pt` holds
+        self.bad_images = BadImages(parts.num_images)
         self.phases = Phases()
         self.totals = StepTotals()
         # Set on the device when a loss or gradient is not finite; read when logging and before every save.
@@ -112,6 +118,7 @@ class Trainer:
         """Train to the end and return the metrics of the last evaluation.
 
         Raises:
+            DataError: an image cannot be used, or too many cannot.
             DivergedError: a loss or gradient was not finite.
             Interrupted: a signal asked to stop; everything is saved.
         """
@@ -129,7 +136,7 @@ class Trainer:
                 before = self.progress.step
                 began = time.perf_counter()
                 with self.phases("train"):
-                    micro_batches = next(stream)
+                    micro_batches = self._next_step(stream)
                     self.train_step(micro_batches)
                 self.totals.seconds += time.perf_counter() - began
                 if before == 0:
@@ -138,11 +145,11 @@ class Trainer:
                     self._after_step(before)
                 else:
                     self._check_finite()  # a run that skips every update would never come to its next log
-                self._stop_if_asked(stop)
+                self._stop_if_needed(stop)
             if self.progress.evaluated_step != self.progress.step:
                 self.evaluate()
             self.save()
-            self._stop_if_asked(stop)
+            self._stop_if_needed(stop)
         return self.metrics
 
     def train_step(self, micro_batches: list[Batch]) -> None:
@@ -186,9 +193,8 @@ class Trainer:
     def evaluate(self) -> None:
         """Evaluate the (averaged) weights, log the numbers and pictures, keep the best."""
         with self.phases("evaluate"):
-            model = self.ema.model if self.ema is not None else self.parts.model
             with without_compilation():
-                evaluation = self.parts.evaluate(model)
+                evaluation = self.parts.evaluate(self._evaluated_model)
             self.metrics = distributed.broadcast_object(evaluation.metrics)
             # All but `per_class`; None is COCO's -1, a number that the data set does not define.
             scalars = {f"eval/{name}": value for name, value in self.metrics.items() if not isinstance(value, list)}
@@ -197,6 +203,14 @@ class Trainer:
                 self.run_log.pictures("validation", self.parts.draw(evaluation), self.progress.step)
         self.progress.evaluated_step = self.progress.step
         self._keep_if_best(evaluation)
+
+    def look(self) -> None:
+        """Show what the losses of the (averaged) weights look like; the other ranks wait in their next exchange."""
+        if self.parts.look is None or not distributed.is_main():
+            return
+        with self.phases("look"), without_compilation():
+            step = self.progress.step
+            self.run_log.panels(step, self.length.epoch(step), self.parts.look(self._evaluated_model))
 
     def save(self) -> None:
         """Write ``checkpoints/last.pt`` unless it is that already; a run that diverged keeps its last good one."""
@@ -208,19 +222,9 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that resuming needs: tensors and plain values only."""
-        return {
-            "format": CHECKPOINT_FORMAT,
-            **self.parts.identity,
-            "progress": self.progress.state_dict(),
-            "metrics": self.metrics,
-            "best_metrics": self.best_metrics,
-            "model": self.parts.model.state_dict(),
-            "ema": self.ema.state_dict() if self.ema is not None else None,
-            "optimizer": self.parts.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "criterion": self.parts.criterion.state_dict(),
-            "random": random_state(),
-        }
+        metrics = {"metrics": self.metrics, "best_metrics": self.best_metrics}
+        bad_images = {"bad_images": self.bad_images.state_dict()}
+        return {**self.parts.identity, **self.state.state_dict(), **metrics, **bad_images}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on exactly where ``state`` was saved.
@@ -228,49 +232,36 @@ class Trainer:
         Raises:
             CheckpointError: the checkpoint is of another format, model or optimizer.
         """
-        if state.get("format") != CHECKPOINT_FORMAT:
-            raise CheckpointError(
-                f"the checkpoint has format {state.get('format')}, this version reads {CHECKPOINT_FORMAT}",
-                fix="resume with the version that wrote it, or start a new run with model.weights=<its model>",
-            )
-        try:
-            self.parts.model.load_state_dict(state["model"])
-            if self.ema is not None:
-                # An average that starts only now starts from these weights.
-                self.ema.load_state_dict(state["ema"] or {"model": state["model"], "num_updates": 0})
-            self._load_optimizer(state["optimizer"])
-            if state["scaler"]:  # empty where the run was not in fp16 so far
-                self.scaler.load_state_dict(state["scaler"])
-            self.parts.criterion.load_state_dict(state["criterion"])
-            self.progress.load_state_dict(state["progress"])
-            set_random_state(state["random"])
-        except (KeyError, RuntimeError, ValueError) as error:
-            raise CheckpointError(
-                "the checkpoint does not fit this configuration",
-                why=str(error).splitlines()[0],
-                fix="resume without settings that change the model or the optimizer",
-            ) from error
+        self.state.load_state_dict(state)
         self.metrics, self.best_metrics = dict(state["metrics"]), dict(state["best_metrics"])
+        self.bad_images.load_state_dict(state.get("bad_images", {}))
         self.saved = replace(self.progress)
+
+    @property
+    def _evaluated_model(self) -> nn.Module:
+        return self.ema.model if self.ema is not None else self.parts.model
 
     def _distribute(self, model: nn.Module) -> nn.Module:
         if distributed.world_size() == 1:
             return model
         return DistributedDataParallel(model, device_ids=[self.device.index] if self.device.type == "cuda" else None)
 
-    def _load_optimizer(self, state: dict[str, Any]) -> None:
-        """Load the moments; weight decay, momentum and the like stay as they are configured now."""
-        groups = self.parts.optimizer.param_groups
-        configured = [{name: value for name, value in group.items() if name != "params"} for group in groups]
-        self.parts.optimizer.load_state_dict(state)
-        for group, settings in zip(self.parts.optimizer.param_groups, configured, strict=True):
-            group.update(settings)
-
     def _stream(self) -> Iterator[list[Batch]]:
         """Yield the micro-batches of one step after the other, from where the run stands."""
         batches = iter(self.parts.make_loader(self.progress.position))
         while True:
             yield list(islice(batches, self.settings.train.accumulate))
+
+    def _next_step(self, stream: Iterator[list[Batch]]) -> list[Batch]:
+        """Return the micro-batches of the next step and keep what they say of images that could not be used."""
+        try:
+            micro_batches = next(stream)
+        except DataError:
+            if distributed.world_size() == 1:  # other ranks are not here to save with
+                self.save()
+            raise
+        self.bad_images.note(micro_batches)
+        return micro_batches
 
     def _set_learning_rate(self) -> float:
         factor = self.parts.schedule(
@@ -340,6 +331,8 @@ class Trainer:
             self._log()
         if self._due(self.settings.eval.every, "eval.every", before):
             self.evaluate()
+        if self._due(self.settings.log.focal_every, "log.focal_every", before):
+            self.look()
         if self._due(self.settings.checkpoint.every, "checkpoint.every", before):
             self.save()
 
@@ -378,9 +371,15 @@ class Trainer:
         patience = self.settings.train.patience
         return patience is not None and self.progress.evaluations_without_gain >= patience
 
-    def _stop_if_asked(self, stop: StopRequest) -> None:
-        # Every rank leaves at the same step, whichever got the signal.
-        number = max(distributed.gather_objects(stop.signal_number or 0))
+    def _stop_if_needed(self, stop: StopRequest) -> None:
+        # Every rank leaves at the same step, whichever got the signal or met the image.
+        told = distributed.gather_objects((stop.signal_number or 0, self.bad_images.take_noted()))
+        for reason in self.bad_images.agree([reasons for _, reasons in told]):
+            self.run_log.say(f"another image stands in for one that cannot be used: {reason}")
+        if self.bad_images.too_many:
+            self.save()
+            raise self.bad_images.error()
+        number = max(number for number, _ in told)
         if number:
             self.save()
             raise Interrupted(

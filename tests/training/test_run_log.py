@@ -13,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from retina.errors import RetinaError
 from retina.training.run_log import RunLog, drop_steps_after
+from retina.training.tensorboard import Panels
 
 
 def lines_of(run_dir) -> list[dict]:
@@ -35,6 +36,16 @@ def test_the_same_names_and_numbers_are_in_every_place(tmp_path):
     assert scalar_steps(tmp_path, "train/loss") == [20]
     assert scalar_steps(tmp_path, "eval/AP") == [40]
     assert sorted(os.listdir(tmp_path)) == ["metrics.jsonl", "tensorboard", "train.log"]
+
+
+def test_numbers_of_panels_are_kept_but_not_told(tmp_path):
+    stream = io.StringIO()
+    with RunLog(tmp_path, num_steps=100, stream=stream) as log:
+        log.panels(20, 1, Panels({}, {}, {"loss_lab/a": 0.5, "loss_lab/b": None, "loss_lab/c": float("nan")}))
+    kept = {"step": 20, "epoch": 1, "loss_lab/a": 0.5, "loss_lab/b": None, "loss_lab/c": None}
+    assert lines_of(tmp_path) == [kept]
+    assert scalar_steps(tmp_path, "loss_lab/a") == [20]
+    assert "loss_lab" not in stream.getvalue() + (tmp_path / "train.log").read_text()
 
 
 def test_what_is_not_finite_is_null_so_that_any_reader_of_json_can_read_it(tmp_path):

@@ -8,7 +8,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugin_util import markdown_to_safe_html
 from tensorboard.plugins.custom_scalar import layout_pb2
 
-from retina.training.tensorboard import CHARTS, TensorBoardWriter
+from retina.training.tensorboard import CHARTS, Panels, TallyHistogram, TensorBoardWriter
 
 EVERY_NAME = [
     *("train/loss", "train/loss_classification", "train/loss_box", "train/lr", "train/grad_norm"),
@@ -86,3 +86,17 @@ def test_a_resumed_run_hides_the_steps_that_are_made_again(tmp_path):
     events = read(tmp_path)
     assert steps_and_values(events, "train/loss") == [(10, 1.0), (20, 1.0), (30, 2.0)]
     assert "custom_scalars__config__" in events.Tags()["tensors"]
+
+
+def test_values_that_were_only_counted_come_back_as_a_histogram(tmp_path):
+    writer = TensorBoardWriter(tmp_path)
+    tally = TallyHistogram(np.array([0.0, 0.25, 0.5, 0.75, 1.0]), np.array([0, 3, 0, 1]), total=2.0, squares=1.25)
+    writer.panels(Panels({"lab/a": np.zeros((2, 3, 3), np.uint8)}, {"lab/p": tally}, {}), 7)
+    writer.close()
+    events = read(tmp_path)
+    assert events.Tags()["images"] == ["lab/a"]
+    (event,) = events.Histograms("lab/p")
+    value = event.histogram_value
+    assert (event.step, value.min, value.max, value.num, value.sum, value.sum_squares) == (7, 0.25, 1.0, 4, 2.0, 1.25)
+    counts = dict(zip(value.bucket_limit, value.bucket, strict=True))
+    assert {limit: count for limit, count in counts.items() if count} == {0.5: 3, 1.0: 1}
