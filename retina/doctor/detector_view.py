@@ -1,0 +1,193 @@
+"""What the detector will see: objects by class and size before and after the resize, and what no anchor reaches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from retina.data.dataset import DetectionDataset
+from retina.data.findings import Finding, Findings
+from retina.doctor.image_check import place
+from retina.doctor.kinds import IMBALANCE, SMALL_SIDE, TINY_CLASS, TOO_MANY, UNREACHED
+
+# Areas in square pixels where small ends and large begins. Source: pycocotools, Params.areaRng.
+SIZE_LIMITS = (32**2, 96**2)
+SIZE_NAMES = ("small", "medium", "large")
+FEW = 10  # objects of a class
+RARE = 100  # times fewer objects than the most frequent class
+SMALL = 8.0  # pixels: the stride of the finest level, so the side is one cell
+REACHED = 0.5  # IoU with the best anchor
+_DIVISOR = 32  # of padded images, as in the collate function
+
+# (height, width) -> (height, width) after the resize
+Resized = Callable[[int, int], tuple[int, int]]
+# boxes (N, 4) in pixels of the input, (height, width) of the input -> (N,) IoU of each with its best anchor
+BestIou = Callable[[Tensor, tuple[int, int]], Tensor]
+
+
+@dataclass(frozen=True)
+class Lens:
+    """How the detector looks at images; handed in, since this package builds nothing."""
+
+    resized: Resized
+    best_iou: BestIou
+    max_detections: int
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class DetectorView:
+    """Objects of one split (crowds apart) at the network's input; N objects, n images."""
+
+    boxes: np.ndarray  # (N, 4) float32 xyxy pixels of the input
+    image_of_box: np.ndarray  # (N,) position of the image
+    labels: np.ndarray  # (N,)
+    best_iou: np.ndarray  # (N,) float32
+    original_areas: np.ndarray  # (N,) float64, as the annotations say
+    sizes: np.ndarray  # (n, 2) (height, width) after the resize
+    objects_of_image: np.ndarray  # (n,)
+    class_names: tuple[str, ...]
+    padding: float  # share of a batch that is padding, in the mean
+
+    @property
+    def sides(self) -> np.ndarray:
+        """Return ``(N, 2)`` width and height in pixels of the input."""
+        return self.boxes[:, 2:] - self.boxes[:, :2]
+
+    @property
+    def unreached(self) -> np.ndarray:
+        """Return ``(N,)`` whether no anchor reaches the object."""
+        return self.best_iou < REACHED
+
+    def worst(self, *, unreached: bool) -> np.ndarray:
+        """Return the objects that no anchor reaches, or those with a side under 8 pixels; the worst first."""
+        value, limit = (self.best_iou, REACHED) if unreached else (self.sides.min(axis=1, initial=np.inf), SMALL)
+        order = np.argsort(value, kind="stable")
+        return order[value[order] < limit]
+
+    def summary(self) -> dict[str, Any]:
+        """Return the figures as plain values."""
+        sides, count = self.sides, max(1, len(self.boxes))
+        return {
+            "objects": len(self.boxes),
+            "sizes_original": sizes_table(self.original_areas),
+            "sizes_network": sizes_table(sides.prod(axis=1)),
+            "objects_per_image": _spread(self.objects_of_image),
+            "shorter_side_network": _spread(sides.min(axis=1)) if len(sides) else None,
+            "aspect_ratio": _spread(sides[:, 1] / sides[:, 0]) if len(sides) else None,
+            "share_under_8_pixels": float((sides.min(axis=1, initial=np.inf) < SMALL).sum() / count),
+            "share_unreached": float(self.unreached.sum() / count),
+            "share_padding": self.padding,
+            "classes": self.class_rows(),
+        }
+
+    def class_rows(self) -> list[dict[str, Any]]:
+        """Return for each class its objects, images, size bands at the input and the share no anchor reaches."""
+        bands = np.searchsorted(SIZE_LIMITS, self.sides.prod(axis=1), side="right")
+        rows = []
+        order = np.argsort(self.labels, kind="stable")
+        edges = np.searchsorted(self.labels[order], np.arange(len(self.class_names) + 1))
+        for label, name in enumerate(self.class_names):
+            own = order[edges[label] : edges[label + 1]]
+            counts = np.bincount(bands[own], minlength=3).tolist()
+            rows.append(
+                {
+                    "name": name,
+                    "objects": len(own),
+                    "images": len(np.unique(self.image_of_box[own])),
+                    **dict(zip(SIZE_NAMES, counts, strict=True)),
+                    "share_unreached": float(self.unreached[own].mean()) if len(own) else None,
+                }
+            )
+        return rows
+
+
+def look_through(dataset: DetectionDataset, lens: Lens) -> DetectorView:
+    """Return how the objects of ``dataset`` look at the network's input; no image is opened."""
+    image_of_box = np.repeat(np.arange(len(dataset)), np.diff(dataset.offsets))
+    keep = ~np.asarray(dataset.crowd)
+    image_of_box, labels = image_of_box[keep], np.asarray(dataset.labels)[keep]
+    sizes = np.array([lens.resized(int(h), int(w)) for h, w in dataset.sizes], dtype=np.int64).reshape(-1, 2)
+    xywh = np.asarray(dataset.boxes)[keep]
+    original = np.asarray(dataset.sizes)[image_of_box]
+    corners = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
+    scale = (sizes[image_of_box] / original)[:, [1, 0, 1, 0]]
+    boxes = (np.clip(corners, 0, original[:, [1, 0, 1, 0]]) * scale).astype(np.float32)
+    return DetectorView(
+        boxes=boxes,
+        image_of_box=image_of_box,
+        labels=labels,
+        best_iou=_best_iou(boxes, sizes[image_of_box], lens.best_iou),
+        original_areas=np.asarray(dataset.areas)[keep],
+        sizes=sizes,
+        objects_of_image=np.bincount(image_of_box, minlength=len(dataset)),
+        class_names=tuple(dataset.class_names),
+        padding=padding_share(sizes, lens.batch_size),
+    )
+
+
+def view_findings(
+    dataset: DetectionDataset, view: DetectorView, max_detections: int, *, training: bool
+) -> tuple[Finding, ...]:
+    """Return what of the view deserves a word; what concerns learning only where the split is for ``training``."""
+    findings = Findings(str(dataset.annotations_file))
+    objects = np.bincount(view.labels, minlength=len(view.class_names))
+    if training:
+        for label in np.flatnonzero((objects > 0) & (objects < FEW)):
+            findings.add(TINY_CLASS, f"{view.class_names[label]!r} ({objects[label]})")
+        for label in np.flatnonzero((objects >= FEW) & (objects * RARE < objects.max(initial=0))):
+            findings.add(IMBALANCE, f"{view.class_names[label]!r} ({objects[label]} of {objects.max()})")
+    for kind in (UNREACHED, SMALL_SIDE):
+        hits = view.worst(unreached=kind is UNREACHED)
+        for hit in hits[:5]:
+            width, height = view.sides[hit]
+            name = view.class_names[view.labels[hit]]
+            findings.add(kind, f"{name!r} of {width:.0f} x {height:.0f}, {place(dataset, int(view.image_of_box[hit]))}")
+        if len(hits) > 5:
+            findings.add(kind, count=len(hits) - 5)
+    for index in np.flatnonzero(view.objects_of_image > max_detections):
+        findings.add(TOO_MANY, f"{place(dataset, int(index))} ({view.objects_of_image[index]} of {max_detections})")
+    return findings.all()
+
+
+def sizes_table(areas: np.ndarray) -> dict[str, int]:
+    """Return how many ``areas`` (square pixels) are small, medium and large in COCO's terms."""
+    counts = np.bincount(np.searchsorted(SIZE_LIMITS, areas, side="right"), minlength=3)
+    return dict(zip(SIZE_NAMES, counts.tolist(), strict=True))
+
+
+def padding_share(sizes: np.ndarray, batch_size: int) -> float:
+    """Return the share of padding in batches of ``(n, 2)`` images in random order (a fixed one), last ones dropped."""
+    if not len(sizes):
+        return 0.0
+    order = np.random.default_rng(0).permutation(len(sizes))
+    batch_size = min(batch_size, len(sizes))
+    batches = sizes[order[: len(order) // batch_size * batch_size]].reshape(-1, batch_size, 2)
+    canvas = -(-batches.max(axis=1) // _DIVISOR) * _DIVISOR
+    return float(1 - batches.prod(axis=2).sum() / (canvas.prod(axis=1).sum() * batch_size))
+
+
+def _best_iou(boxes: np.ndarray, sizes: np.ndarray, best_iou: BestIou) -> np.ndarray:
+    """Ask canvas by canvas: an image alone is padded to whole cells."""
+    result = np.zeros(len(boxes), dtype=np.float32)
+    if not len(boxes):
+        return result
+    canvases, which = np.unique(-(-sizes // _DIVISOR) * _DIVISOR, axis=0, return_inverse=True)
+    order = np.argsort(which.ravel(), kind="stable")
+    for canvas, own in zip(canvases, np.split(order, np.cumsum(np.bincount(which.ravel()))[:-1]), strict=True):
+        found = best_iou(torch.from_numpy(boxes[own]), (int(canvas[0]), int(canvas[1])))
+        result[own] = found.numpy()
+    return result
+
+
+def _spread(values: np.ndarray) -> dict[str, float] | None:
+    if not len(values):
+        return None
+    low, quarter, median, three_quarters, high = np.quantile(values, [0, 0.25, 0.5, 0.75, 1]).tolist()
+    return {"least": low, "quarter": quarter, "median": median, "three_quarters": three_quarters, "most": high,
+            "mean": float(np.mean(values))}  # fmt: skip

@@ -1,0 +1,180 @@
+"""The examination as plain values, and as one table on the console."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from retina.data.findings import Finding
+from retina.doctor.detector_view import SIZE_NAMES
+from retina.doctor.examine import Examination
+from retina.errors import counted
+
+FORMAT_VERSION = 1
+SIGNS = {"error": "error", "warning": "warning", "note": "note"}
+_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
+_MAX_CLASSES = 20
+
+
+def as_values(examination: Examination) -> dict[str, Any]:
+    """Return the examination as values that JSON can hold; class names and places as they are."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "name": examination.name,
+        "images_looked_at": examination.looked_at,
+        "counts": examination.counts(),
+        "splits": {
+            split: {
+                "annotations": str(exam.dataset.annotations_file) if exam.dataset else None,
+                "images_folder": str(exam.dataset.images_root) if exam.dataset else None,
+                "sha256": exam.dataset.fingerprint if exam.dataset else None,
+                "images": len(exam.dataset) if exam.dataset else None,
+                "objects": exam.dataset.num_objects if exam.dataset else None,
+                "crowds": int(exam.dataset.crowd.sum()) if exam.dataset else None,
+                "classes": len(exam.dataset.class_names) if exam.dataset else None,
+                "detector_view": exam.view.summary() if exam.view else None,
+            }
+            for split, exam in examination.splits.items()
+        },
+        "findings": [{"split": split or None, **finding_values(finding)} for split, finding in examination.findings()],
+        "speed": dict(examination.speed),
+    }
+
+
+def finding_values(finding: Finding) -> dict[str, Any]:
+    """Return a finding as plain values."""
+    kind = finding.kind
+    return {
+        "kind": kind.name,
+        "severity": kind.severity,
+        "what": kind.one if finding.count == 1 else kind.many,
+        "outcome": kind.outcome,
+        "why": kind.why,
+        "fix": kind.fix,
+        "count": finding.count,
+        "places": list(finding.places),
+        "file": finding.file,
+    }
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write ``values`` to ``path``; what is not a legal number is a bug, so it is refused."""
+    text = json.dumps(values, ensure_ascii=False, indent=1, allow_nan=False)
+    path.write_text(text.encode("utf-8", "backslashreplace").decode("utf-8") + "\n", encoding="utf-8")
+
+
+def print_report(examination: Examination, console: Console) -> None:
+    """Print one table of the findings and what the detector will see; plain where ``console`` is no terminal."""
+    for line in overview(examination):
+        console.print(Text(line), soft_wrap=True)
+    found = examination.findings()
+    if found:
+        console.print(_findings_table(found))
+    for line in [*detector_lines(examination), *speed_lines(examination)]:
+        console.print(Text(line), soft_wrap=True)
+
+
+def overview(examination: Examination) -> list[str]:
+    """Return one line for each split."""
+    lines = []
+    for split, exam in examination.splits.items():
+        dataset = exam.dataset
+        if dataset is None:
+            lines.append(f"{split:<8}could not be opened")
+            continue
+        lines.append(
+            f"{split:<8}{len(dataset):,} images, {dataset.num_objects:,} objects of {dataset.num_classes} classes, "
+            f"{int(dataset.crowd.sum()):,} crowds: {dataset.annotations_file}"
+        )
+    return lines
+
+
+def verdict(examination: Examination) -> str:
+    """Return how many kinds of findings there are, in words."""
+    counts = examination.counts()
+    named = [f"{count} {severity}{'s' * (count != 1)}" for severity, count in counts.items() if count]
+    return ", ".join(named) if named else "nothing found"
+
+
+def detector_lines(examination: Examination) -> list[str]:
+    """Return what the detector will see of each split, in sentences."""
+    lines = []
+    for split, exam in examination.splits.items():
+        if exam.view is None or not len(exam.view.boxes):
+            continue
+        values = exam.view.summary()
+        before, after = (values[name] for name in ("sizes_original", "sizes_network"))
+        sizes = ", ".join(f"{name} {before[name]:,} -> {after[name]:,}" for name in SIZE_NAMES)
+        lines += [
+            "",
+            f"what the detector will see of {split}:",
+            f"  objects by size, as annotated -> after the resize: {sizes}",
+            f"  shorter side after the resize: median {values['shorter_side_network']['median']:.0f} pixels; "
+            f"{values['share_under_8_pixels']:.1%} of the objects under 8",
+            f"  no anchor reaches {values['share_unreached']:.1%} of the objects at IoU 0.5",
+            f"  objects an image: median {values['objects_per_image']['median']:.0f}, "
+            f"most {values['objects_per_image']['most']:.0f}; padding of a batch: {values['share_padding']:.0%}",
+        ]
+        lines += ["  " + line for line in class_lines(values["classes"])]
+    return lines
+
+
+def class_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the classes with most objects as aligned lines."""
+    ranked = sorted(rows, key=lambda row: -row["objects"])
+    table = [["class", "objects", "images", *SIZE_NAMES, "no anchor"]]
+    for row in ranked[:_MAX_CLASSES]:
+        share = "-" if row["share_unreached"] is None else f"{row['share_unreached']:.1%}"
+        counts = [f"{row[name]:,}" for name in ("objects", "images", *SIZE_NAMES)]
+        table.append([_printable(row["name"]), *counts, share])
+    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
+    lines = [
+        "  ".join(cell.ljust(width) if place == 0 else cell.rjust(width)
+                  for place, (cell, width) in enumerate(zip(line, widths, strict=True)))
+        for line in table
+    ]  # fmt: skip
+    more = len(ranked) - _MAX_CLASSES
+    return [*lines, f"... {more} more in dataset_report.json"] if more > 0 else lines
+
+
+def speed_lines(examination: Examination) -> list[str]:
+    """Return what a step was measured to take, where that was asked for."""
+    speed = examination.speed
+    if not speed:
+        return []
+    memory = "" if speed["memory_mib"] is None else f", {speed['memory_mib']:.0f} MiB above rest"
+    return ["", f"a step of {speed['images']} images of {speed['canvas'][0]} x {speed['canvas'][1]}: "
+            f"{speed['seconds']:.2f} s{memory}; an epoch: {speed['epoch_minutes']:.1f} minutes"]  # fmt: skip
+
+
+def finding_text(finding: Finding) -> str:
+    """Return how many of what, and what becomes of them."""
+    what = f"{finding.count:,} {finding.kind.one if finding.count == 1 else finding.kind.many}"
+    return f"{what} ({finding.kind.outcome})" if finding.kind.outcome else what
+
+
+def _findings_table(found: Sequence[tuple[str, Finding]]) -> Table:
+    table = Table(show_lines=False, pad_edge=False, expand=False, box=None, header_style="bold")
+    for name in ("", "split", "what", "where (the first five)"):
+        table.add_column(name, overflow="fold")
+    for split, finding in found:
+        where = counted(finding.places, finding.count) if finding.places else ""
+        if finding.kind.fix and finding.kind.severity != "note":
+            where += ("\n" if where else "") + f"fix: {finding.kind.fix}"
+        table.add_row(
+            Text(SIGNS[finding.kind.severity], style=_STYLES[finding.kind.severity]),
+            Text(split or "all"),
+            Text(_printable(finding_text(finding))),
+            Text(_printable(where)),
+        )
+    return table
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
