@@ -1,204 +1,246 @@
-"""Reading the columns of a COCO annotation file, with every mistake told by file, id and file name."""
+"""A COCO annotation file, read in one pass: its columns and everything that is wrong with it, named by id and file."""
 
 from __future__ import annotations
 
+import gc
 import hashlib
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from retina.data.images import leaves_folder
-from retina.errors import DataError, first_five
+from retina.data.coco_columns import SECTIONS, CocoColumns, Place
+from retina.data.coco_kinds import (
+    ANNOTATION_ID_TWICE,
+    BYTE_ORDER_MARK,
+    CATEGORY_ID_GAPS,
+    CATEGORY_ID_TWICE,
+    CATEGORY_ID_ZERO,
+    FILE_UNREADABLE,
+    IMAGE_ID_TWICE,
+    NO_CATEGORIES,
+    NO_IMAGES,
+    NOT_JSON,
+    NOT_UTF8,
+    SECTION_MISSING,
+    SECTION_NO_LIST,
+    SECTION_TWICE,
+    TRUNCATED,
+    unknown_reference,
+)
+from retina.data.coco_records import annotation_name, is_whole
+from retina.data.findings import Findings, Kind
+from retina.data.flat_text import FlatText
+from retina.data.json_stream import JsonError, JsonStream
+from retina.data.remote import read_chunks
+from retina.errors import NUM_SHOWN, DataError
 
 
-class CocoFile:
-    """One parsed file and the ways to read its columns with errors that name the records."""
+@dataclass(frozen=True)
+class CocoContent:
+    """The columns of a file without its errors, annotations in the file's order."""
 
-    def __init__(self, path: Path, content: dict[str, Any]) -> None:
-        self.path, self.content = path, content
-        self.names: dict[int, str] = {}  # image id -> file name, for messages
+    category_ids: tuple[int, ...]  # (K,) ascending
+    class_names: tuple[str, ...]  # (K,)
+    image_ids: np.ndarray  # (n,) int64
+    file_names: FlatText  # (n,)
+    sizes: np.ndarray  # (n, 2) int64 (height, width)
+    image_of_object: np.ndarray  # (m,) int64 positions in image_ids
+    labels: np.ndarray  # (m,) int64 positions in category_ids
+    boxes: np.ndarray  # (m, 4) float64 xywh
+    areas: np.ndarray  # (m,) float64
+    crowd: np.ndarray  # (m,) bool
+    object_ids: np.ndarray  # (m,) int64
 
-    def error(self, what: str, places: Sequence[str] = (), *, why: str = "", fix: str = "") -> DataError:
-        """Return the error ``what: file [places]``."""
-        where = f" [{first_five(places)}]" if places else ""
-        return DataError(f"{what}: {self.path}{where}", why=why, fix=fix)
 
-    def place(self, section: str, index: int) -> str:
-        """Return how a message names record ``index`` of ``section``."""
-        record = self.content[section][index]
-        if not isinstance(record, dict):
-            return f"{section} number {index + 1}"
-        shown = str(record["id"]) if "id" in record else f"number {index + 1}"
-        if section == "categories":
-            return f"category {shown}"
-        if section == "images":
-            return f"image {shown}" + (f" {record['file_name']!r}" if "file_name" in record else "")
-        image_id = record.get("image_id")
-        name = self.names.get(image_id) if isinstance(image_id, int) else None
-        return f"annotation {shown}, image {image_id}" + (f" {name!r}" if name is not None else "")
+def read_coco(path: str | Path) -> tuple[CocoContent | None, Findings, str]:
+    """Return what can be used of a COCO file, what is wrong with it, and its sha256; None where nothing can be used.
 
-    def places(self, section: str, is_wrong: Callable[[dict[str, Any]], bool]) -> list[str]:
-        """Name every record of ``section`` that is wrong."""
-        records = enumerate(self.content[section])
-        return [self.place(section, i) for i, record in records if is_wrong(record)]
+    Nothing is raised for what is wrong with the file. Memory is that of the columns and of one batch of records.
+    """
+    findings, digest, columns = Findings(str(path)), hashlib.sha256(), CocoColumns()
+    stream = JsonStream(_hashed(path, digest))
+    try:
+        with _without_collections():
+            for part in stream.parts():
+                if part.key in SECTIONS:
+                    columns.sections[part.key] = "list" if part.in_list else type(part.value).__name__
+                    if part.in_list:
+                        columns.add(part.key, part.value)
+    except (OSError, DataError) as error:
+        reason = error.what if isinstance(error, DataError) else error.strerror or str(error)
+        findings.add(FILE_UNREADABLE, reason)
+    except JsonError as error:
+        findings.add({"encoding": NOT_UTF8, "end": TRUNCATED, "syntax": NOT_JSON}[error.trouble], str(error))
+    if findings.counts:
+        return None, findings, digest.hexdigest()
+    if stream.has_mark:
+        findings.add(BYTE_ORDER_MARK)
+    for name in stream.duplicate_keys:
+        findings.add(SECTION_TWICE, repr(name))
+    return _Ending(columns, findings).content(), findings, digest.hexdigest()
 
-    def ids(self, mask: np.ndarray) -> str:
-        """Name the annotations where ``mask`` holds, the first five and their number."""
-        return first_five([self.place("annotations", int(index)) for index in np.flatnonzero(mask)])
 
-    def records(self, section: str, keys: Sequence[str]) -> list[dict[str, Any]]:
-        """Return the list of records of ``section``, each checked to be an object with ``keys``."""
-        records = self.content.get(section)
-        if not isinstance(records, list):
-            found = "is missing" if section not in self.content else f"is a {type(records).__name__}, not a list"
-            raise self.error(
-                f"{section!r} {found}",
-                why="a COCO annotation file is an object with the lists 'images', 'annotations' and 'categories'",
-                fix="give the annotation file of the data set (instances_*.json)",
-            )
-        if places := self.places(section, lambda record: not isinstance(record, dict)):
-            raise self.error(f"{section!r} holds something that is not an object", places)
-        for key in keys:
-            if places := self.places(section, lambda record, key=key: key not in record):  # type: ignore[misc]
-                raise self.error(f"{section!r} without {key!r}", places, fix=f"write {key!r} into every record")
-        return records
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """Keep Python from looking for cycles among millions of new objects that have none, which takes half the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
-    def integers(self, section: str, key: str) -> np.ndarray:
-        """Return the ``(n,)`` int64 column ``key`` of ``section``."""
-        values = [record[key] for record in self.content[section]]
-        whole = [type(value) is int and -(2**63) <= value < 2**63 for value in values]
-        if not all(whole):
-            index = whole.index(False)
-            places = [self.place(section, i) for i, fine in enumerate(whole) if not fine]
-            raise self.error(f"{key!r} of {section!r} must be a whole number, found {values[index]!r}", places)
-        return np.array(values, dtype=np.int64)
 
-    def unique_ids(self, section: str) -> np.ndarray:
-        """Return the ids of ``section``, each checked to occur once."""
-        ids = self.integers(section, "id")
-        unique, counts = np.unique(ids, return_counts=True)
-        if (counts > 1).any():
-            twice = np.flatnonzero(np.isin(ids, unique[counts > 1]))
-            raise self.error(
-                f"{section!r} have the same id more than once",
-                [self.place(section, int(index)) for index in twice],
-                why="objects could not be told apart",
-                fix="give every record its own id",
-            )
-        return ids
+def _hashed(path: str | Path, digest: Any) -> Iterator[bytes]:
+    for chunk in read_chunks(path):
+        digest.update(chunk)
+        yield chunk
 
-    def categories(self) -> tuple[tuple[int, ...], tuple[str, ...]]:
-        """Return the category ids, ascending, and the names of the classes in the same order."""
-        records = self.records("categories", ("id", "name"))
-        ids = self.unique_ids("categories")
-        if not records:
-            raise self.error("there are no categories", why="without classes there is nothing to detect")
-        if places := self.places("categories", lambda record: not isinstance(record["name"], str)):
-            raise self.error("'name' of 'categories' must be text", places)
-        order = np.argsort(ids)
-        return tuple(int(ids[i]) for i in order), tuple(records[i]["name"] for i in order)
 
-    def images(self) -> tuple[np.ndarray, list[str], np.ndarray]:
-        """Return image ids, file names and ``(n, 2)`` sizes (height, width)."""
-        records = self.records("images", ("id", "file_name", "height", "width"))
-        ids = self.unique_ids("images")
-        if not records:
-            raise self.error("there are no images", fix="give an annotation file that lists images")
-        if places := self.places("images", lambda record: not isinstance(record["file_name"], str)):
-            raise self.error("'file_name' of 'images' must be text", places)
-        if places := self.places("images", lambda record: leaves_folder(record["file_name"])):
-            raise self.error(
-                "file names that leave the folder of images",
-                places,
-                why="only files inside the given folder are opened, whatever an annotation file says",
-                fix="write names relative to the folder, without '..'",
-            )
-        sizes = np.stack([self.integers("images", "height"), self.integers("images", "width")], axis=1)
-        if places := [self.place("images", int(i)) for i in np.flatnonzero((sizes < 1).any(axis=1))]:
-            raise self.error("'height' and 'width' of 'images' must be at least 1", places)
-        names = [record["file_name"] for record in records]
-        self.names = dict(zip(ids.tolist(), names, strict=True))
-        return ids, names, sizes
+class _Ending:
+    """What can be checked only when every section has been read, since they come in any order."""
 
-    def positions(self, key: str, known: np.ndarray, section: str) -> np.ndarray:
-        """Return for each annotation the position of its ``key`` among the ids ``known`` of ``section``."""
-        values = self.integers("annotations", key)
-        order = np.argsort(known)
-        found = order[np.searchsorted(known, values, sorter=order).clip(max=len(known) - 1)]
-        if places := [self.place("annotations", int(i)) for i in np.flatnonzero(known[found] != values)]:
-            index = int(np.flatnonzero(known[found] != values)[0])
-            raise self.error(
-                f"{key!r} of 'annotations' is not among the {section!r}, found {values[index]}",
-                places,
-                why=f"every object belongs to one of the {section!r} of its file",
-                fix=f"add the missing record to {section!r}, or take the annotation out",
-            )
-        return found
+    def __init__(self, columns: CocoColumns, findings: Findings) -> None:
+        self.columns, self.findings = columns, findings
+        self.image_ids = _taken(columns.image_ids, np.int64)
+        self.file_names = FlatText.join(columns.file_names)
+        self.image_order = np.argsort(self.image_ids, kind="stable")
 
-    def boxes(self) -> np.ndarray:
-        """Return ``(m, 4)`` float64 boxes as in the file; the values are not checked."""
-        rows = [record["bbox"] for record in self.content["annotations"]]
-        places = [self.place("annotations", i) for i, row in enumerate(rows) if not _is_four_numbers(row)]
-        if places:
-            raise self.error("'bbox' must be four numbers [x, y, width, height]", places)
-        return np.array(rows, dtype=np.float64).reshape(-1, 4)
-
-    def areas(self, boxes: np.ndarray) -> tuple[np.ndarray, list[str]]:
-        """Return ``(m,)`` areas as in the file, width x height where there is none, and what was assumed."""
-        values = [record.get("area") for record in self.content["annotations"]]
-        areas = np.array([value if _is_number(value) else np.nan for value in values], dtype=np.float64)
-        unknown = ~(np.isfinite(areas) & (areas >= 0))
-        if not unknown.any():
-            return areas, []
+    def content(self) -> CocoContent | None:
+        """Return the columns without errors, all errors named; None where there are no images or no categories."""
+        columns = self.columns
+        self._check_sections()
+        self._name_problems()
+        categories = sorted(columns.categories, key=lambda record: record["id"])
+        self._check_ids(categories)
+        if not categories or not len(self.image_ids):
+            return None
+        category_ids = np.array([record["id"] for record in categories])
+        object_ids = _taken(columns.object_ids, np.int64)
+        self._report(ANNOTATION_ID_TWICE, _repeated(object_ids), lambda i: annotation_name(int(object_ids[i])))
+        owner, labels, sound = self._references(object_ids, category_ids)
+        boxes, areas = _taken(columns.boxes, np.float64, 4), _taken(columns.areas, np.float64)
+        unknown = np.isnan(areas)
         with np.errstate(invalid="ignore", over="ignore"):  # boxes that are not finite are left out later
             areas[unknown] = boxes[unknown, 2] * boxes[unknown, 3]
-        return areas, [f"{unknown.sum()} annotations without a usable 'area': width x height of the box is taken"]
+        parts = (owner, labels, boxes, areas, _taken(columns.crowd, np.bool_), object_ids)
+        return CocoContent(
+            tuple(category_ids.tolist()),
+            tuple(record["name"] for record in categories),
+            self.image_ids,
+            self.file_names,
+            _taken(columns.sizes, np.int64, 2),
+            *(parts if sound.all() else (part[sound] for part in parts)),
+        )
 
-    def crowd(self) -> np.ndarray:
-        """Return ``(m,)`` whether an annotation is a crowd; one that does not say is none."""
-        values = [record.get("iscrowd", 0) for record in self.content["annotations"]]
-        if places := [self.place("annotations", i) for i, value in enumerate(values) if value not in (0, 1)]:
-            raise self.error("'iscrowd' must be 0 or 1", places)
-        return np.array(values, dtype=bool)
+    def _references(
+        self, object_ids: np.ndarray, category_ids: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return of each annotation the positions of its image and of its category, and whether both exist."""
+        image_of, category_of = (_taken(part, np.int64) for part in (self.columns.image_of, self.columns.category_of))
+        owner, has_image = _positions(image_of, self.image_ids, self.image_order)
+        labels, has_category = _positions(category_of, category_ids, np.arange(len(category_ids)))
+        for key, values, known, excused in (
+            ("image_id", image_of, has_image, self.columns.left_out_images),
+            ("category_id", category_of, has_category, self.columns.left_out_categories),
+        ):
+            # Whoever belongs to a record that has an error of its own is no error besides.
+            wrong = np.array([i for i in np.flatnonzero(~known) if int(values[i]) not in excused], dtype=np.int64)
+
+            def place(index: int, values: np.ndarray = values) -> str:
+                name = f"{annotation_name(int(object_ids[index]))}, {self._image(int(image_of[index]))}"
+                return f"{name} (found {values[index]})"
+
+            self._report(unknown_reference(key), wrong, place)
+        return owner, labels, has_image & has_category
+
+    def _check_sections(self) -> None:
+        for name in SECTIONS:
+            kind = self.columns.sections.get(name)
+            if kind is None:
+                self.findings.add(SECTION_MISSING, repr(name))
+            elif kind != "list":
+                self.findings.add(SECTION_NO_LIST, f"{name!r} is a {kind}")
+        for name, empty in (("images", NO_IMAGES), ("categories", NO_CATEGORIES)):
+            if self.columns.sections.get(name) == "list" and not self.columns.counts.get(name):
+                self.findings.add(empty)
+
+    def _name_problems(self) -> None:
+        for kind, (count, places) in self.columns.problems().items():
+            for place in places:
+                self.findings.add(kind, self._name(place))
+            if rest := count - len(places):
+                self.findings.add(kind, count=rest)
+
+    def _name(self, place: Place) -> str:
+        record, number = place.record, f"number {place.number + 1}"
+        shown = _short(record["id"]) if "id" in record else number
+        if not record:
+            named = f"{place.section} {number}"
+        elif place.section == "categories":
+            named = f"category {shown}"
+        elif place.section == "images":
+            named = f"image {shown}" + (f" {record['file_name']!r}" if "file_name" in record else "")
+        else:
+            named = f"annotation {shown}"
+            if "image_id" in record:
+                named += f", {self._image(record['image_id'])}"
+        return f"{named} ({place.found})" if place.found else named
+
+    def _image(self, image_id: Any) -> str:
+        if not is_whole(image_id):
+            return f"image {_short(image_id)}"
+        place = np.searchsorted(self.image_ids, image_id, sorter=self.image_order)
+        if place < len(self.image_ids) and self.image_ids[self.image_order[place]] == image_id:
+            return f"image {image_id} {self.file_names[int(self.image_order[place])]!r}"
+        return f"image {image_id}"
+
+    def _check_ids(self, categories: Sequence[dict[str, Any]]) -> None:
+        ids = np.array([record["id"] for record in categories], dtype=np.int64)
+        for index in _repeated(ids):
+            self.findings.add(CATEGORY_ID_TWICE, f"category {ids[index]} {categories[int(index)]['name']!r}")
+        for index in np.flatnonzero(ids == 0):
+            self.findings.add(CATEGORY_ID_ZERO, repr(categories[int(index)]["name"]))
+        if len(ids) and (left_out := int(ids[-1]) - int(ids[0]) + 1 - len(np.unique(ids))):
+            self.findings.add(CATEGORY_ID_GAPS, count=left_out)
+        self._report(IMAGE_ID_TWICE, _repeated(self.image_ids), self._image_at)
+
+    def _image_at(self, index: int) -> str:
+        return f"image {self.image_ids[index]} {self.file_names[index]!r}"
+
+    def _report(self, kind: Kind, positions: np.ndarray, place: Any) -> None:
+        for index in positions[:NUM_SHOWN]:
+            self.findings.add(kind, place(int(index)))
+        if len(positions) > NUM_SHOWN:
+            self.findings.add(kind, count=len(positions) - NUM_SHOWN)
 
 
-def read_json(path: Path) -> tuple[dict[str, Any], str]:
-    """Return the content of an annotation file and the sha256 of its bytes; DataError where it is not a JSON object."""
-    fix = "give the annotation file of the data set (instances_*.json)"
-    if path.exists() and not path.is_file():
-        raise DataError(f"the annotation file is not a regular file: {path}", fix=fix)
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"the annotation file cannot be read ({error.strerror}): {path}", fix=fix) from None
-    fingerprint = hashlib.sha256(raw).hexdigest()
-    try:
-        text = raw.decode("utf-8-sig")
-        del raw  # COCO's training file is 450 MB, and its text as much again
-        # Outlines are most of a COCO file and are not needed: forgotten while it is parsed, they take no memory.
-        content = json.loads(text, object_hook=_without_outline)
-    except UnicodeDecodeError as error:
-        raise DataError(f"the annotation file is not UTF-8 text (byte {error.start}): {path}", fix=fix) from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"the annotation file is not JSON ({error}): {path}", fix=fix) from None
-    if not isinstance(content, dict):
-        why = "a COCO annotation file is an object; a list is how detections are written"
-        raise DataError(f"the annotation file holds a {type(content).__name__}: {path}", why=why, fix=fix)
-    return content, fingerprint
+def _taken(parts: list[np.ndarray], dtype: type, width: int | None = None) -> np.ndarray:
+    """Return the arrays of ``parts`` as one and forget them, so that a column is in memory twice at most."""
+    empty: np.ndarray = np.zeros(0 if width is None else (0, width), dtype)
+    joined = np.concatenate([empty, *parts])
+    parts.clear()
+    return joined
 
 
-def _without_outline(record: dict[str, Any]) -> dict[str, Any]:
-    record.pop("segmentation", None)
-    return record
+def _positions(values: np.ndarray, known: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the positions of ``values`` among ``known``, which ``order`` sorts, and whether they are there."""
+    found = order[np.searchsorted(known, values, sorter=order).clip(max=len(known) - 1)]
+    return found, known[found] == values
 
 
-def _is_number(value: object) -> bool:
-    # Whole numbers of more than 64 bits are legal JSON, yet no float64.
-    return type(value) is float or (type(value) is int and abs(value) < 2**63)
+def _repeated(ids: np.ndarray) -> np.ndarray:
+    """Return the positions of ids that occur more than once."""
+    ascending = np.sort(ids)
+    twice = np.unique(ascending[1:][ascending[1:] == ascending[:-1]])
+    return np.flatnonzero(np.isin(ids, twice)) if len(twice) else twice
 
 
-def _is_four_numbers(row: object) -> bool:
-    return isinstance(row, list) and len(row) == 4 and all(map(_is_number, row))
+def _short(value: Any) -> str:
+    shown = str(value) if is_whole(value) else repr(value)
+    return shown if len(shown) <= 40 else f"{shown[:37]}..."

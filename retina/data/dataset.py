@@ -7,11 +7,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from retina.data.annotations import read_annotations
+from retina.data import remote
+from retina.data.annotations import Annotations, refuse_errors
+from retina.data.cache import open_annotations
+from retina.data.findings import Finding
+from retina.data.flat_text import FlatText
 from retina.data.images import EXIF_POLICIES, image_path, read_shrunk
 from retina.data.jpeg import Shrink
+from retina.data.kinds import ON_BAD_IMAGE
 from retina.errors import ConfigError, DataError
 from retina.structures import BoxTargets, Sample
 
@@ -25,43 +31,111 @@ class DetectionDataset:
     def __init__(
         self,
         images: str | Path | None,
-        annotations: str | Path,
+        annotations: str | Path | Annotations,
         *,
         name: str,
         split: str,
         exif: str = "ignore",
+        on_bad_box: str = "clip",
+        on_bad_image: str = "skip",
     ) -> None:
-        """Parse ``annotations``.
+        """Open ``annotations``; a file is parsed once and mapped from its cache from then on.
 
         Args:
-            images: the folder of the images; None where only the annotations are wanted.
-            annotations: the annotation file.
+            images: the folder of the images, or an address such as ``s3://bucket/train2017``; None where only the
+                annotations are wanted.
+            annotations: a COCO annotation file, or annotations of any format that were read already.
             name: the data set's name, for messages and folders.
             split: ``train``, ``val`` or ``test``, for messages and folders.
             exif: ``ignore`` (pixels as stored) or ``apply`` (turned as the camera noted); the boxes must belong to it.
+            on_bad_box: ``clip``, ``drop`` or ``error``, see :func:`build_annotations`; of a file only.
+            on_bad_image: ``skip`` or ``error``: what training does where :meth:`sample` raises.
 
         Raises:
-            DataError: the folder or the file cannot be used.
+            DataError: the folder or the file cannot be used; the annotations have findings that are errors.
         """
         if exif not in EXIF_POLICIES:
             raise ConfigError(f"dataset.exif must be one of {', '.join(EXIF_POLICIES)}, got {exif!r}")
-        self.name, self.split, self.exif = name, split, exif
-        self.annotations_file = Path(annotations)
-        self.images_root = None if images is None else Path(images)
-        self._resolved_root = None if images is None else self._resolve(Path(images))
-        arrays = read_annotations(self.annotations_file)
-        self.category_ids, self.class_names = arrays.category_ids, arrays.class_names
-        self.image_ids, self.file_names, self.sizes = arrays.image_ids, arrays.file_names, arrays.sizes
-        self.boxes, self.labels, self.areas = arrays.boxes, arrays.labels, arrays.areas
-        self.crowd, self.offsets = arrays.crowd, arrays.offsets
-        self.notes = list(arrays.notes)
-        self.fingerprint = arrays.fingerprint  # sha256 of the annotation file, hexadecimal
-        self._training_boxes = arrays.training_boxes
+        if on_bad_image not in ON_BAD_IMAGE:
+            raise ConfigError(f"dataset.on_bad_image must be one of {', '.join(ON_BAD_IMAGE)}, got {on_bad_image!r}")
+        self.name, self.split, self.exif, self.on_bad_image = name, split, exif, on_bad_image
+        self.images_root = Path(images) if images is not None and not remote.is_remote(images) else images
+        self._resolved_root = None if images is None else self._resolve(images)
+        if not isinstance(annotations, Annotations):
+            annotations = open_annotations(annotations, on_bad_box=on_bad_box)
+        refuse_errors(annotations.findings)
+        self.annotations = annotations
+        self.annotations_file = Path(annotations.source)
         if self.images_root is not None:
-            self.image_file(0)  # a wrong folder is told now, not when the first batch is loaded
+            self._check_first_image()  # a wrong folder is told now, not when the first batch is loaded
 
     def __len__(self) -> int:
         return len(self.image_ids)
+
+    @property
+    def category_ids(self) -> tuple[int, ...]:
+        """Return ``(K,)`` category ids, ascending; label k is ``category_ids[k]``."""
+        return self.annotations.category_ids
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Return ``(K,)`` names."""
+        return self.annotations.class_names
+
+    @property
+    def image_ids(self) -> np.ndarray:
+        """Return ``(n,)`` int64 ids in the file's order."""
+        return self.annotations.image_ids
+
+    @property
+    def file_names(self) -> FlatText:
+        """Return ``(n,)`` names relative to the folder of images."""
+        return self.annotations.file_names
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Return ``(n, 2)`` int64 (height, width)."""
+        return self.annotations.sizes
+
+    @property
+    def boxes(self) -> np.ndarray:
+        """Return ``(m, 4)`` float64 xywh as in the file."""
+        return self.annotations.boxes
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Return ``(m,)`` int64 in [0, K)."""
+        return self.annotations.labels
+
+    @property
+    def areas(self) -> np.ndarray:
+        """Return ``(m,)`` float64 as in the file."""
+        return self.annotations.areas
+
+    @property
+    def crowd(self) -> np.ndarray:
+        """Return ``(m,)`` bool."""
+        return self.annotations.crowd
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """Return ``(n + 1,)`` int64."""
+        return self.annotations.offsets
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """Return what was found wrong or odd in the annotations, none of it an error."""
+        return self.annotations.findings
+
+    @property
+    def notes(self) -> list[str]:
+        """Return the findings in sentences."""
+        return list(self.annotations.notes)
+
+    @property
+    def fingerprint(self) -> str:
+        """Return the sha256 of the annotation file, hexadecimal."""
+        return self.annotations.fingerprint
 
     @property
     def num_classes(self) -> int:
@@ -74,10 +148,15 @@ class DetectionDataset:
         return int((~self.crowd).sum())
 
     def image_file(self, index: int) -> Path:
-        """Return the file of image ``index``; DataError where it is missing or not allowed."""
+        """Return the file of image ``index`` on disk; DataError where it is missing or not allowed."""
+        return Path(self.image_path(index))
+
+    def image_path(self, index: int) -> str:
+        """Return the path of image ``index``, or its address; DataError where it is missing on disk or not allowed."""
         if self._resolved_root is None:
             raise ValueError(f"data set {self.name!r} was opened without a folder of images")
-        return Path(image_path(self._resolved_root, self.file_names[index], self._place(index)))
+        where = remote.join if remote.is_remote(self._resolved_root) else image_path
+        return where(self._resolved_root, self.file_names[index], self._place(index))
 
     def sample(self, index: int, shrink: Shrink | None = None) -> Sample:
         """Return image ``index`` with its boxes, clipped to the image; crowds apart.
@@ -89,10 +168,7 @@ class DetectionDataset:
         Raises:
             DataError: the image is missing, cannot be decoded or has another size than the annotation file says.
         """
-        if self._resolved_root is None:
-            raise ValueError(f"data set {self.name!r} was opened without a folder of images")
-        place = self._place(index)
-        path = image_path(self._resolved_root, self.file_names[index], place)
+        path, place = self.image_path(index), self._place(index)
         image, stored = read_shrunk(path, place, exif=self.exif, shrink=shrink)
         height, width = (int(side) for side in self.sizes[index])
         if stored != (height, width):
@@ -103,11 +179,10 @@ class DetectionDataset:
     def targets(self, index: int) -> BoxTargets:
         """Return the ground truth of image ``index`` in pixels of the stored image."""
         objects = slice(self.offsets[index], self.offsets[index + 1])
-        crowd = torch.from_numpy(self.crowd[objects])
-        # Indexing by a mask copies, so a sample can be changed without changing the data set.
-        boxes = torch.from_numpy(self._training_boxes[objects])
-        labels = torch.from_numpy(self.labels[objects])
-        return BoxTargets(boxes[~crowd], labels[~crowd], boxes[crowd])
+        boxes, crowd = self.annotations.training_boxes[objects], self.crowd[objects]
+        # Indexing by a mask copies: a sample can be changed without changing the data set, which may be mapped.
+        parts = boxes[~crowd], self.labels[objects][~crowd], boxes[crowd]
+        return BoxTargets(*map(torch.from_numpy, parts))
 
     def ground_truth(self) -> dict[str, Any]:
         """Return the data set in COCO's format with the file's own numbers, for evaluators.
@@ -146,8 +221,19 @@ class DetectionDataset:
         ]
         return {"info": {}, "images": images, "annotations": annotations, "categories": categories}
 
-    def _resolve(self, images: Path) -> str:
-        if not images.is_dir():
+    def _check_first_image(self) -> None:
+        path = self.image_path(0)
+        if remote.is_remote(path) and not remote.exists(path):
+            raise DataError(
+                f"{self._place(0)} does not exist: {path}",
+                why="the annotation file lists it",
+                fix=f"give the address that holds it as dataset.root or dataset.{self.split}.images",
+            )
+
+    def _resolve(self, images: str | Path) -> str:
+        if remote.is_remote(images):
+            return str(images)
+        if not os.path.isdir(images):
             raise DataError(
                 f"the folder of {self.split} images of {self.name!r} does not exist: {images}",
                 fix="put the images there, or name the folder that holds them",

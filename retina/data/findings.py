@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from retina.errors import NUM_SHOWN, counted
@@ -21,6 +21,7 @@ class Kind:
     many: str  # "boxes outside of their image"
     outcome: str = ""  # what becomes of them: "left out of training and evaluation"
     fix: str = ""  # a command or a setting
+    why: str = ""  # one sentence: what would go wrong; for errors
 
 
 @dataclass(frozen=True)
@@ -67,3 +68,10 @@ class Findings:
         found = [Finding(kind, self.file, count, tuple(self.places[kind])) for kind, count in self.counts.items()]
         order = {"error": 0, "warning": 1, "note": 2}
         return tuple(sorted(found, key=lambda finding: order[finding.kind.severity]))
+
+
+def in_short(findings: Sequence[Finding]) -> list[str]:
+    """Return a line for each finding that changes what is trained or scored, and one line for all that is only said."""
+    weighty = [f"{finding.kind.severity}: {finding}" for finding in findings if finding.kind.severity != "note"]
+    rest = [str(replace(finding, places=())) for finding in findings if finding.kind.severity == "note"]
+    return weighty + ([f"note: {'; '.join(rest)}"] if rest else [])

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from retina.data import remote
 from retina.data.dataset import DetectionDataset
 from retina.errors import DataError
 
@@ -14,7 +15,10 @@ Split = Mapping[str, str | None]  # {"images": folder, "annotations": file}
 
 @dataclass(frozen=True)
 class CocoFolder:
-    """A data set of COCO-format splits; paths are relative to ``root`` unless they are absolute."""
+    """A data set of COCO-format splits; paths are relative to ``root`` unless they are absolute.
+
+    ``root`` may be an address such as ``s3://bucket/coco``, read through fsspec.
+    """
 
     name: str
     root: str | None = None  # None: relative to the working directory
@@ -22,6 +26,8 @@ class CocoFolder:
     val: Split | None = None
     test: Split | None = None
     exif: str = "ignore"  # or "apply": turn images as the camera noted
+    on_bad_box: str = "clip"  # or "drop" or "error": what becomes of boxes that leave their image
+    on_bad_image: str = "skip"  # or "error": what training does where an image cannot be read
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -51,11 +57,26 @@ class CocoFolder:
             )
         images = self._existing(split, "images", paths["images"])
         annotations = self._existing(split, "annotations", paths["annotations"])
-        return DetectionDataset(images, annotations, name=self.name, split=split, exif=self.exif)
+        return DetectionDataset(
+            images,
+            annotations,
+            name=self.name,
+            split=split,
+            exif=self.exif,
+            on_bad_box=self.on_bad_box,
+            on_bad_image=self.on_bad_image,
+        )
 
-    def _existing(self, split: str, part: str, path: str) -> Path:
-        found = Path(self.root or "", path).expanduser()
-        if found.exists():
+    def _existing(self, split: str, part: str, path: str) -> Path | str:
+        found: Path | str
+        if remote.is_remote(path) or (remote.is_remote(self.root) and not Path(path).is_absolute()):
+            found = path if remote.is_remote(path) else remote.join(str(self.root), path)
+            # Object stores have no folders: the first image tells whether the address is right.
+            is_there = part == "images" or remote.exists(found)
+        else:
+            found = Path(self.root or "", path).expanduser()
+            is_there = found.exists()
+        if is_there:
             return found
         setting, kind = f"dataset.{split}.{part}", "FOLDER" if part == "images" else "FILE"
         if self.root is None and not Path(path).is_absolute():

@@ -61,6 +61,16 @@ def image_path(folder: str, file_name: str, place: str) -> str:
     return path
 
 
+def encoded_image(path: str) -> np.ndarray:
+    """Return the ``(bytes,)`` uint8 content of a file on disk, or at an address such as ``s3://bucket/a.jpg``."""
+    if "://" in path:
+        from retina.data import remote  # which asks this module whether a name stays inside
+
+        if remote.is_remote(path):
+            return np.frombuffer(remote.read_bytes(path), dtype=np.uint8)
+    return np.fromfile(path, dtype=np.uint8)
+
+
 def read_image(path: str, place: str, *, exif: str = "ignore") -> np.ndarray:
     """Return ``(H, W, 3)`` uint8 RGB pixels; grey images get three equal channels, transparency is dropped.
 
@@ -81,7 +91,7 @@ def read_shrunk(
     """Return pixels as :func:`read_image` does, of a JPEG perhaps fewer, and the (height, width) of all of them.
 
     Args:
-        path: as returned by :func:`image_path`.
+        path: as returned by :func:`image_path`, or an address.
         place: how an error names the image.
         exif: ``ignore`` or ``apply``; the size is that of the turned image, too.
         shrink: says how many times smaller a JPEG may be decoded; sides are rounded up. None: as stored.
@@ -91,12 +101,12 @@ def read_shrunk(
     """
     try:
         # imdecode of the bytes, not imread: imread cannot open every unicode name on every system.
-        encoded = np.fromfile(path, dtype=np.uint8)
+        encoded = encoded_image(path)
         stored, denominator = _plan(encoded, exif, shrink)
         flags = COLOR_FLAGS[denominator] | EXIF_POLICIES[exif]
         image = cv2.imdecode(encoded, flags) if encoded.size else None
     except OSError as error:
-        raise DataError(f"{place} cannot be read ({error.strerror}): {path}") from None
+        raise DataError(f"{place} cannot be read ({error.strerror or error}): {path}") from None
     except cv2.error as error:
         raise DataError(f"{place} cannot be decoded ({error.err}): {path}", fix="replace the file") from None
     if image is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from retina.data.findings import Finding, Findings, Kind
+from retina.data.findings import Finding, Findings, Kind, in_short
 
 OUTSIDE = Kind("box-outside", "warning", "box outside of its image", "boxes outside of their image", "left out")
 BROKEN = Kind("image-undecodable", "error", "image that cannot be decoded", "images that cannot be decoded")
@@ -47,3 +47,14 @@ def test_findings_of_another_reading_add_up(findings):
     outside = next(finding for finding in together.all() if finding.kind == OUTSIDE)
     assert outside.count == 9
     assert outside.places[:3] == ("annotation 8", "annotation 9", "annotation 0")
+
+
+def test_in_short_every_warning_has_its_places_and_all_notes_share_a_line(findings):
+    findings.add(Kind("box-crowd", "note", "crowd", "crowds"))
+    assert in_short(findings.all()) == [
+        "error: 1 image that cannot be decoded: image 4 'b.jpg'",
+        "warning: 7 boxes outside of their image, left out: annotation 0, annotation 1, annotation 2, annotation 3, "
+        "annotation 4, ... (7 in all)",
+        "note: 3 images without objects, kept; 1 crowd",
+    ]
+    assert in_short(()) == []

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 
+import numpy as np
 import pytest
 
 from retina.data.flat_text import FlatText
@@ -19,6 +20,7 @@ def test_every_text_comes_back_by_its_position():
 
 def test_no_texts_are_an_empty_sequence():
     assert list(FlatText([])) == []
+    assert list(FlatText.join([])) == []
 
 
 def test_a_position_behind_the_end_raises_index_error():
@@ -28,3 +30,16 @@ def test_a_position_behind_the_end_raises_index_error():
 
 def test_it_survives_pickling_for_processes_that_are_spawned():
     assert list(pickle.loads(pickle.dumps(FlatText(TEXTS)))) == TEXTS
+
+
+def test_parts_are_joined_in_order():
+    assert list(FlatText.join([FlatText(TEXTS[:1]), FlatText([]), FlatText(TEXTS[1:])])) == TEXTS
+
+
+def test_arrays_are_taken_as_they_are():
+    flat = FlatText(TEXTS)
+    offsets, buffer = flat.offsets.copy(), flat.buffer.copy()
+    buffer.flags.writeable = False
+    again = FlatText.of_arrays(offsets, buffer)
+    assert list(again) == TEXTS
+    assert np.shares_memory(again.buffer, buffer)
