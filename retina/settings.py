@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 Precision = Literal["auto", "float32", "bf16", "fp16"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -69,6 +69,7 @@ class ImageSettings:
     # JPEGs at least twice as large as the largest zoom wants are decoded at 1/2, 1/4 or 1/8. On in configs/train.yaml;
     # off here, because a checkpoint that does not know the setting was trained on whole images.
     reduced_decoding: bool = False
+    multi_scale: Sequence[int] | None = None  # short sides, of which training draws one for each optimizer step
 
     def __post_init__(self) -> None:
         if self.short_side < 1 or self.long_side < self.short_side:
@@ -76,6 +77,21 @@ class ImageSettings:
                 "image.short_side must be at least 1 and image.long_side at least image.short_side, "
                 f"got {self.short_side} and {self.long_side}"
             )
+        if self.multi_scale is not None and not all(1 <= side <= self.long_side for side in self.multi_scale or [0]):
+            raise ValueError(
+                "image.multi_scale must be null or short sides, each at least 1 and at most image.long_side "
+                f"({self.long_side}), got {list(self.multi_scale)}"
+            )
+
+    @property
+    def one_size(self) -> dict[str, Any]:
+        """Return the settings of the resize to the one size of evaluation."""
+        return {name: getattr(self, name) for name in ("short_side", "long_side", "reduced_decoding")}
+
+    @property
+    def training_sizes(self) -> list[tuple[int, int]]:
+        """Return (short side, long side) of the sizes that training draws from; empty: it has one size."""
+        return [(side, self.long_side) for side in self.multi_scale or ()]
 
 
 @dataclass(frozen=True)
@@ -96,17 +112,19 @@ class TrainSettings:
     max_grad_norm: float | None = None
     ema_decay: float | None = None
     patience: int | None = None  # evaluations without a better AP before the run stops early
+    check_data: str = "fast"  # before the first step: fast, full (decodes every image) or none
 
     def __post_init__(self) -> None:
-        _at_least("train", self, {"batch_size": 1, "accumulate": 1, "workers": 0, "seed": 0})
+        check_at_least("train", self, {"batch_size": 1, "accumulate": 1, "workers": 0, "seed": 0})
         for name in ("epochs", "max_steps", "max_images", "max_grad_norm", "patience"):
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise ValueError(f"train.{name} must be null or greater than 0, got {value}")
         if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
             raise ValueError(f"train.ema_decay must be null or lie in [0, 1), got {self.ema_decay}")
-        _one_of("train.precision", self.precision, PRECISIONS)
-        _one_of("train.device", self.device, DEVICES)
+        check_one_of("train.precision", self.precision, PRECISIONS)
+        check_one_of("train.device", self.device, DEVICES)
+        check_one_of("train.check_data", self.check_data, ("fast", "full", "none"))
 
 
 @dataclass(frozen=True)
@@ -130,18 +148,20 @@ class EvalSettings:
 
     def __post_init__(self) -> None:
         Interval.parse(self.every, "eval.every")
-        _one_of("eval.split", self.split, SPLITS)
-        _at_least("eval", self, {"batch_size": 1, "num_pictures": 0})
+        check_one_of("eval.split", self.split, SPLITS)
+        check_at_least("eval", self, {"batch_size": 1, "num_pictures": 0})
 
 
 @dataclass(frozen=True)
 class LogSettings:
-    """When scalars are written to the console, metrics.jsonl and TensorBoard."""
+    """When scalars are written to the console, metrics.jsonl and TensorBoard, and when the losses are looked at."""
 
     every: int | str = 20
+    focal_every: int | str = 0  # the loss lab's panels of a few validation images
 
     def __post_init__(self) -> None:
         Interval.parse(self.every, "log.every")
+        Interval.parse(self.focal_every, "log.focal_every")
 
 
 @dataclass(frozen=True)
@@ -157,87 +177,16 @@ class RunSettings:
     resume: str | None = None  # the run directory of the run to go on with
 
 
-@dataclass(frozen=True)
-class EvaluateSettings:
-    """All scalars of ``evaluate.py``: a checkpoint, or a results file with its annotations."""
-
-    ckpt: str | None = None
-    split: str | None = None  # None: val
-    detections: str | None = None
-    annotations: str | None = None
-    run_dir: str | None = None
-    batch_size: int = 8
-    workers: int | None = None
-    device: str = "auto"
-    precision: str = "auto"
-
-    def __post_init__(self) -> None:
-        if self.ckpt is not None and self.detections is not None:
-            raise ValueError("ckpt and detections cannot both be given: one is a model, the other is its result")
-        if self.ckpt is None and self.detections is None:
-            raise ValueError("ckpt must be given, or detections and annotations")
-        if (self.detections is None) != (self.annotations is None):
-            raise ValueError("detections and annotations must be given together")
-        if self.detections is not None and self.run_dir is None:
-            raise ValueError("run_dir must be given with detections: no run owns a results file")
-        _one_of("split", self.split, (None, *SPLITS))
-        _at_least("", self, {"batch_size": 1, "workers": 0})
-        _one_of("device", self.device, DEVICES)
-        _one_of("precision", self.precision, PRECISIONS)
-
-
-@dataclass(frozen=True)
-class PredictSettings:
-    """All scalars of ``tools/predict.py``."""
-
-    ckpt: str | None = None
-    source: str | None = None  # an image or a folder of images
-    out: str = "predictions"
-    score_threshold: float = 0.3  # of the drawing only
-    batch_size: int = 1
-    device: str = "auto"
-    precision: str = "auto"
-
-    def __post_init__(self) -> None:
-        if self.ckpt is None:
-            raise ValueError("ckpt must be given")
-        if self.source is None:
-            raise ValueError("source must be given")
-        if not 0 <= self.score_threshold <= 1:
-            raise ValueError(f"score_threshold must lie in [0, 1], got {self.score_threshold}")
-        _at_least("", self, {"batch_size": 1})
-        _one_of("device", self.device, DEVICES)
-        _one_of("precision", self.precision, PRECISIONS)
-
-
-@dataclass(frozen=True)
-class MeasuringSettings:
-    """What ``tools/benchmark.py`` measures, and how often."""
-
-    num_boxes: int = 10  # objects an image
-    num_classes: int = 80
-    repeats: int = 5  # of each step, in turn with the others
-    memory: bool = True  # also the memory of a step, each in a fresh process
-
-    def __post_init__(self) -> None:
-        _at_least("benchmark", self, {"num_boxes": 1, "num_classes": 1, "repeats": 1})
-
-
-@dataclass(frozen=True)
-class BenchmarkSettings(RunSettings):
-    """All scalars of ``tools/benchmark.py``: those of the run that it measures, and its own."""
-
-    benchmark: MeasuringSettings = field(default_factory=MeasuringSettings)
-
-
-def _at_least(section: str, settings: object, bounds: dict[str, int]) -> None:
+def check_at_least(section: str, settings: object, bounds: dict[str, int]) -> None:
+    """Raise a ValueError that names the first of the ``bounds`` that a setting of ``section`` is below."""
     for name, least in bounds.items():
         if getattr(settings, name) is not None and getattr(settings, name) < least:
             setting = f"{section}.{name}".lstrip(".")
             raise ValueError(f"{setting} must be at least {least}, got {getattr(settings, name)}")
 
 
-def _one_of(setting: str, value: str | None, allowed: Sequence[str | None]) -> None:
+def check_one_of(setting: str, value: str | None, allowed: Sequence[str | None]) -> None:
+    """Raise a ValueError where ``value`` is none of those ``allowed``."""
     if value not in allowed:
         names = ", ".join("null" if name is None else name for name in allowed)
         raise ValueError(f"{setting} must be one of {names}, got {value!r}")

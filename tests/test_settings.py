@@ -8,15 +8,11 @@ from itertools import pairwise
 import pytest
 
 from retina.settings import (
-    BenchmarkSettings,
     CheckpointSettings,
     EvalSettings,
-    EvaluateSettings,
     ImageSettings,
     Interval,
     LogSettings,
-    MeasuringSettings,
-    PredictSettings,
     RunSettings,
     TrainSettings,
     length_in_images,
@@ -97,6 +93,9 @@ def test_a_length_that_cannot_be_read_names_the_setting_and_the_value(value):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: ImageSettings(multi_scale=[640, 1334]), r"at most image\.long_side \(1333\), got \[640, 1334\]"),
+        (lambda: ImageSettings(multi_scale=[0]), r"image\.multi_scale must be null or short sides"),
+        (lambda: ImageSettings(multi_scale=[]), r"image\.multi_scale must be null or short sides"),
         (lambda: ImageSettings(short_side=0), r"image\.short_side must be at least 1 .* got 0 and 1333"),
         (lambda: ImageSettings(short_side=800, long_side=600), r"image\.long_side at least .* got 800 and 600"),
         (lambda: TrainSettings(batch_size=0), r"train\.batch_size must be at least 1, got 0"),
@@ -117,69 +116,13 @@ def test_a_length_that_cannot_be_read_names_the_setting_and_the_value(value):
         (lambda: EvalSettings(split="valid"), r"eval\.split must be one of train, val, test, got 'valid'"),
         (lambda: EvalSettings(split=None), r"eval\.split must be one of train, val, test, got None"),
         (lambda: EvalSettings(num_pictures=-1), r"eval\.num_pictures must be at least 0, got -1"),
+        (lambda: LogSettings(focal_every=-1), r"log\.focal_every must be .* got -1"),
         (lambda: LogSettings(every="1 day"), r"log\.every must be .* got '1 day'"),
     ],
 )
 def test_a_value_out_of_range_is_told_by_its_path_with_what_is_allowed(make, message):
     with pytest.raises(ValueError, match=message):
         make()
-
-
-FILES = {"detections": "results.json", "annotations": "instances.json", "run_dir": "out"}
-
-
-@pytest.mark.parametrize(
-    "given", [{"ckpt": "runs/mine"}, {"ckpt": "runs/mine", "split": "test", "run_dir": "out"}, FILES]
-)
-def test_an_evaluation_is_of_a_checkpoint_or_of_a_results_file(given):
-    settings = EvaluateSettings(**given)
-    assert {name: getattr(settings, name) for name in given} == given
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({}, r"ckpt must be given, or detections and annotations"),
-        ({**FILES, "ckpt": "runs/mine"}, r"ckpt and detections cannot both be given"),
-        ({**FILES, "annotations": None}, r"detections and annotations must be given together"),
-        ({"ckpt": "runs/mine", "annotations": "a.json"}, r"detections and annotations must be given together"),
-        ({**FILES, "run_dir": None}, r"run_dir must be given with detections"),
-        ({"ckpt": "runs/mine", "split": "valid"}, r"split must be one of null, train, val, test, got 'valid'"),
-        ({"ckpt": "runs/mine", "batch_size": 0}, r"^batch_size must be at least 1, got 0"),
-        ({"ckpt": "runs/mine", "workers": -1}, r"^workers must be at least 0, got -1"),
-        ({"ckpt": "runs/mine", "device": "tpu"}, r"^device must be one of auto, cpu, cuda, got 'tpu'"),
-        ({"ckpt": "runs/mine", "precision": "half"}, r"^precision must be one of auto, .* got 'half'"),
-    ],
-)
-def test_an_evaluation_that_makes_no_sense_is_told(given, message):
-    with pytest.raises(ValueError, match=message):
-        EvaluateSettings(**given)
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"ckpt": None}, r"ckpt must be given"),
-        ({"source": None}, r"source must be given"),
-        ({"score_threshold": 1.5}, r"score_threshold must lie in \[0, 1\], got 1\.5"),
-        ({"score_threshold": float("nan")}, r"score_threshold must lie in \[0, 1\], got nan"),
-        ({"batch_size": 0}, r"^batch_size must be at least 1, got 0"),
-        ({"device": "tpu"}, r"^device must be one of auto, cpu, cuda, got 'tpu'"),
-        ({"precision": "half"}, r"^precision must be one of auto, .* got 'half'"),
-    ],
-)
-def test_a_prediction_that_makes_no_sense_is_told(given, message):
-    usable = {"ckpt": "runs/mine", "source": "photo.jpg"}
-    assert PredictSettings(**usable).out == "predictions"
-    with pytest.raises(ValueError, match=message):
-        PredictSettings(**{**usable, **given})
-
-
-@pytest.mark.parametrize("name", ["num_boxes", "num_classes", "repeats"])
-def test_a_benchmark_of_nothing_is_told(name):
-    assert BenchmarkSettings().benchmark.repeats == 5
-    with pytest.raises(ValueError, match=rf"benchmark\.{name} must be at least 1, got 0"):
-        MeasuringSettings(**{name: 0})
 
 
 def test_the_defaults_are_the_standard_recipes_sizes():
@@ -190,6 +133,15 @@ def test_the_defaults_are_the_standard_recipes_sizes():
 
 
 def test_settings_and_errors_are_read_without_torch_or_hydra(root):
-    code = "import sys, retina.settings, retina.errors; print({'torch', 'hydra', 'omegaconf'} & set(sys.modules))"
+    code = (
+        "import sys, retina.command_settings, retina.errors; print({'torch', 'hydra', 'omegaconf'} & set(sys.modules))"
+    )
     told = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "set()"
+
+
+def test_evaluation_has_one_size_and_training_draws_from_many():
+    image = ImageSettings(512, 853, reduced_decoding=True, multi_scale=[480, 512])
+    assert image.one_size == {"short_side": 512, "long_side": 853, "reduced_decoding": True}
+    assert image.training_sizes == [(480, 853), (512, 853)]
+    assert ImageSettings().training_sizes == []

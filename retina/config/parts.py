@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -18,7 +19,8 @@ from retina.config.build import (
     fit_to_loss,
     seed_everything,
 )
-from retina.config.loading import build_evaluator, train_loader_maker
+from retina.config.loading import build_evaluator, epoch_orders, train_loader_maker
+from retina.config.looking import build_panels
 from retina.data.dataset import DetectionDataset
 from retina.evaluation.pictures import evaluation_pictures
 from retina.settings import RunSettings
@@ -59,18 +61,28 @@ def build_parts(
         batch_size=run.eval.batch_size,
         workers=run.train.workers,
     )
+    orders = epoch_orders(config, train)
+    length = RunLength.from_settings(run.train, orders.length, done=done)
     parts = Parts(
         model=model,
         criterion=criterion,
         optimizer=build_optimizer(config, model, run.train.batch_size),
         schedule=build_node(config.schedule),
-        make_loader=train_loader_maker(config, run, train, assigner, machine),
+        make_loader=train_loader_maker(config, run, train, assigner, machine, length, orders=orders),
         evaluate=replace(evaluator, criterion=criterion),
         draw=partial(evaluation_pictures, dataset=val, count=run.eval.num_pictures),
-        identity={
-            "config": OmegaConf.to_yaml(config, resolve=True),
-            "class_names": list(train.class_names),
-            "category_ids": list(train.category_ids),
-        },
+        identity=_identity(config, train),
+        num_images=len(train),
+        notes=orders.notes,
+        look=build_panels(run, evaluator, assigner, criterion, machine),
     )
-    return parts, RunLength.from_settings(run.train, len(train), done=done)
+    return parts, length
+
+
+def _identity(config: DictConfig, train: DetectionDataset) -> dict[str, Any]:
+    """Return what every checkpoint says of itself."""
+    return {
+        "config": OmegaConf.to_yaml(config, resolve=True),
+        "class_names": list(train.class_names),
+        "category_ids": list(train.category_ids),
+    }

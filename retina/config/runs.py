@@ -10,18 +10,23 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from retina.config.announce import say_data, say_end, say_length
 from retina.config.build import (
     Machine,
     build_assigner,
+    build_data_folder,
     build_model,
     build_node,
+    check_scores_kept,
+    fit_to_loss,
     run_settings,
 )
-from retina.config.loading import build_evaluator, open_split
+from retina.config.loading import build_evaluator, open_split, open_training_data, resolve_sampling
 from retina.config.parts import build_parts
 from retina.config.saved import model_config_from
 from retina.data.augment import Augment
 from retina.data.dataset import DetectionDataset
+from retina.doctor.start_check import check_on_main_rank
 from retina.errors import CheckpointError, ConfigError, first_five
 from retina.evaluation.predict_images import Predictor
 from retina.evaluation.results import evaluate_detections_file, write_evaluation
@@ -31,11 +36,10 @@ from retina.settings import ImageSettings, RunSettings
 from retina.training import distributed
 from retina.training.checkpoint import load_checkpoint, resolve_checkpoint
 from retina.training.precision import resolve_device_type
-from retina.training.progress import Progress, RunLength
+from retina.training.progress import Progress
 from retina.training.run_directory import create_run_directory, update_manifest, write_manifest
 from retina.training.run_log import RunLog
-from retina.training.schedules import describe_scaling
-from retina.training.trainer import Parts, Trainer
+from retina.training.trainer import Trainer
 
 
 def train(config: DictConfig) -> None:
@@ -53,15 +57,18 @@ def _train(config: DictConfig, device: torch.device) -> None:
     command, config = config, _resolve(config, machine)
     run = run_settings(config)
     _check_batch_size(run)
-    folder = build_node(config.dataset)
-    datasets = {"train": open_split(folder, "train"), "val": open_split(folder, run.eval.split)}
+    folder = build_data_folder(config.dataset)
+    datasets = {"train": open_training_data(config, folder), "val": open_split(folder, run.eval.split)}
     _check_same_classes(datasets["train"], datasets["val"])
+    checked = check_on_main_rank(datasets, run.train.check_data)
+    # Here, so that config.yaml says it too.
+    config = fit_to_loss(config, build_node(config.loss.classification), datasets["train"].num_classes)
+    if resumed:
+        check_scores_kept(config, str(resumed["config"]))
     parts, length = build_parts(config, run, machine, datasets, done=done)
     # Made last: where the data or the weights cannot be used, the same command with the mistake mended finds it free.
     run_dir = Path(config.resume) if config.resume else create_run_directory(config.run_dir, name=config.dataset.name)
     command.run_dir = config.run_dir = str(run_dir)  # the command keeps the traceback of an error there
-    if distributed.is_main():
-        _write_start(run_dir, config, run, machine, datasets)
     with RunLog(
         run_dir,
         num_steps=length.num_steps,
@@ -71,14 +78,17 @@ def _train(config: DictConfig, device: torch.device) -> None:
         trainer = Trainer(parts, run, length, run_dir=run_dir, run_log=log, precision=machine.precision)
         if resumed:
             trainer.load_state_dict(resumed)
-        _say_start(log, config, run, machine, datasets, parts, length)
+        if distributed.is_main():  # only now: a checkpoint that was refused goes on with the configuration it had
+            _write_start(run_dir, config, run, machine, datasets)
+        say_data(log, datasets, checked)
+        say_length(log, config, machine, parts, length)
         log.configuration(OmegaConf.to_yaml(config), trainer.progress.step)
         try:
             trainer.fit()
         finally:
             if distributed.is_main():
-                update_manifest(run_dir, seconds=trainer.phases.seconds())
-        _say_end(log, trainer, run_dir)
+                update_manifest(run_dir, seconds=trainer.phases.seconds(), bad_images=trainer.bad_images.summary())
+        say_end(log, trainer, run_dir)
 
 
 def evaluate(config: DictConfig) -> None:
@@ -97,12 +107,12 @@ def load_predictor(config: DictConfig) -> Predictor:
     """Build the detector of the checkpoint ``config.ckpt`` for single images."""
     device = torch.device(resolve_device_type(config.device, setting="device"))
     machine = Machine.resolve(device, config.precision, setting="precision")
-    state = _load_trained(resolve_checkpoint(config.ckpt))
+    state = load_trained(resolve_checkpoint(config.ckpt))
     saved = model_config_from(str(state["config"]))
     assigner = build_assigner(saved["anchors"])
     return Predictor(
-        model=_load_model(saved, state, assigner.anchors.num_per_cell, machine),
-        augment=Augment([], **saved["image"], seed=0),
+        model=load_model(saved, state, assigner.anchors.num_per_cell, machine),
+        augment=Augment([], **ImageSettings(**saved["image"]).one_size, seed=0),
         anchors=assigner.anchors,
         postprocess=build_node(saved["postprocess"]),
         class_names=state["class_names"],
@@ -115,12 +125,12 @@ def load_predictor(config: DictConfig) -> Predictor:
 def _load_resumed(run_dir: str) -> tuple[dict[str, Any], Progress]:
     """Return the newest checkpoint of a run and where the run stood."""
     path = resolve_checkpoint(run_dir, prefer="last")
-    state, done = load_checkpoint(path, required_keys=("progress", "model", "optimizer")), Progress()
+    state, done = load_checkpoint(path, required_keys=("config", "progress", "model", "optimizer")), Progress()
     done.load_state_dict(state["progress"])
     return state, done
 
 
-def _load_trained(path: Path) -> dict[str, Any]:
+def load_trained(path: Path) -> dict[str, Any]:
     """Return a checkpoint that a detector can be built from; it may be a stranger's."""
     state = load_checkpoint(path, required_keys=("config", "class_names", "category_ids", "model", "ema"))
     names, ids = state["class_names"], state["category_ids"]
@@ -142,6 +152,8 @@ def _resolve(config: DictConfig, machine: Machine) -> DictConfig:
     config = OmegaConf.create(OmegaConf.to_container(config, resolve=True))  # type: ignore[assignment]
     config.train.precision = machine.precision
     config.model.norm = resolve_norm(config.model.norm, config.model.weights)
+    if "sampling" in config:
+        config.sampling = resolve_sampling(config)
     return config
 
 
@@ -161,7 +173,8 @@ def _check_same_classes(train: DetectionDataset, val: DetectionDataset) -> None:
         different = sorted(set(zip(train.category_ids, train.class_names, strict=True))
                            ^ set(zip(val.category_ids, val.class_names, strict=True)))  # fmt: skip
         raise ConfigError(
-            f"{train.annotations_file} and {val.annotations_file} have different categories: {first_five(different)}",
+            f"{train.annotations.source} and {val.annotations.source} have different categories: "
+            f"{first_five(different)}",
             why="a label would mean one class in training and another in evaluation.",
             fix="give both files the same list of categories, also of those without a box",
         )
@@ -172,63 +185,14 @@ def _write_start(
 ) -> None:
     (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(config), encoding="utf-8")
     files = {
-        split: {"annotations": str(dataset.annotations_file), "sha256": dataset.fingerprint, "images": len(dataset)}
+        split: {"annotations": dataset.annotations.source, "sha256": dataset.fingerprint, "images": len(dataset)}
         for split, dataset in datasets.items()
     }
     write_manifest(run_dir, seed=run.train.seed, precision=machine.precision, datasets=files)
 
 
-def _say_start(
-    log: RunLog,
-    config: DictConfig,
-    run: RunSettings,
-    machine: Machine,
-    datasets: Mapping[str, DetectionDataset],
-    parts: Parts,
-    length: RunLength,
-) -> None:
-    """Tell what is about to happen, in the words of the settings."""
-    log.say(f"run       {log.run_dir}")
-    for name, dataset in datasets.items():
-        split = "" if dataset.split == name else f" ({dataset.split})"
-        log.say(
-            f"{name:<10}{len(dataset)} images, {dataset.num_objects} objects of {dataset.num_classes} classes, "
-            f"{int(dataset.crowd.sum())} crowds{split}: {dataset.annotations_file}"
-        )
-        for note in dataset.notes:
-            log.say(f"          note: {note}")
-    millions = sum(parameter.numel() for parameter in parts.model.parameters()) / 1e6
-    log.say(
-        f"model     {millions:.1f} M parameters, norm {config.model.norm}, weights {config.model.weights}, "
-        f"{machine.precision} on {machine.device}, {distributed.world_size()} process(es)"
-    )
-    log.say(
-        f"length    {length.num_steps} steps of {length.batch_size} images = {length.num_epochs:.4g} epochs; "
-        + describe_scaling(
-            config.optimizer.lr, config.optimizer.get("lr_batch_size"), length.batch_size, length.num_images
-        )
-    )
-    for note in parts.schedule.notes(run_images=length.num_images, images_per_epoch=length.images_per_epoch):
-        log.say(f"          note: {note}")
-    if not parts.criterion.additive:
-        log.say("          note: this loss normalises itself; its value depends on how a batch is split")
-
-
-def _say_end(log: RunLog, trainer: Trainer, run_dir: Path) -> None:
-    progress = trainer.progress
-    log.say("")
-    best = trainer.best_metrics
-    log.say(f"best of the run, at step {progress.best_step}:" if best else "the last evaluation:")
-    log.say(format_metrics(best or trainer.metrics))
-    seconds = sum(trainer.phases.seconds().values())
-    log.say(f"\n{progress.step} steps in {seconds / 60:.1f} minutes. What to do next:")
-    log.say(f"  python tools/predict.py ckpt={run_dir} source=<image or folder> out=pictures")
-    log.say(f"  python evaluate.py ckpt={run_dir}")
-    log.say(f"  tensorboard --logdir {run_dir.parent}")
-
-
 def _evaluate_file(config: DictConfig) -> None:
-    metrics = evaluate_detections_file(config.detections, config.annotations, say=_note)
+    metrics = evaluate_detections_file(config.detections, config.annotations, say=print)
     out = Path(config.run_dir)
     # At the top, where one looks for it, and where every run directory has it.
     for folder in (out, out / "eval" / (config.split or "val")):
@@ -237,24 +201,11 @@ def _evaluate_file(config: DictConfig) -> None:
     print(f"\nwritten to {out / 'metrics.json'}")
 
 
-def _note(note: str) -> None:
-    print(f"note: {note}")
-
-
 def _evaluate_checkpoint(config: DictConfig, machine: Machine) -> None:
     path = resolve_checkpoint(config.ckpt)
-    state = _load_trained(path)
+    state = load_trained(path)
     saved = model_config_from(str(state["config"]))
-    chosen = OmegaConf.to_container(config.dataset, resolve=True)
-    assert isinstance(chosen, dict)
-    given = {name: value for name, value in chosen.items() if value is not None}
-    node = given if "_target_" in given else {**saved["dataset"], **given}
-    if "_target_" not in node:
-        raise ConfigError(
-            f"the checkpoint was trained on a data set {node['name']!r} of a kind that is not rebuilt from a file",
-            fix="choose the data to evaluate on: dataset=<name> dataset.root=<folder>",
-        )
-    folder = build_node(node)
+    folder = build_folder(config, saved)
     split = config.split or "val"
     dataset = open_split(folder, split)
     assigner = build_assigner(saved["anchors"])
@@ -268,7 +219,7 @@ def _evaluate_checkpoint(config: DictConfig, machine: Machine) -> None:
         workers=config.workers,
     )
     category_ids = _category_ids(state["class_names"], dataset)
-    model = _load_model(saved, state, assigner.anchors.num_per_cell, machine)
+    model = load_model(saved, state, assigner.anchors.num_per_cell, machine)
     evaluation = replace(evaluator, category_ids=category_ids)(model)
     if not distributed.is_main():
         return
@@ -281,20 +232,34 @@ def _evaluate_checkpoint(config: DictConfig, machine: Machine) -> None:
     print(f"\nwritten to {out}")
 
 
+def build_folder(config: DictConfig, saved: Mapping[str, Any]) -> Any:
+    """Return the data set that ``config`` chooses, else the one that the checkpoint was trained on."""
+    chosen = OmegaConf.to_container(config.dataset, resolve=True)
+    assert isinstance(chosen, dict)
+    given = {name: value for name, value in chosen.items() if value is not None}
+    node = given if "_target_" in given else {**saved["dataset"], **given}
+    if "_target_" not in node:
+        raise ConfigError(
+            f"the checkpoint was trained on a data set {node['name']!r} of a kind that is not rebuilt from a file",
+            fix="choose the data to evaluate on: dataset=<name> dataset.root=<folder>",
+        )
+    return build_data_folder(node)
+
+
 def _category_ids(class_names: list[str], dataset: DetectionDataset) -> list[int]:
     """Return the data set's category id of each of the detector's classes, found by name."""
     ids = dict(zip(dataset.class_names, dataset.category_ids, strict=True))
     unknown = [name for name in class_names if name not in ids]
     if unknown:
         raise ConfigError(
-            f"the checkpoint detects classes that {dataset.annotations_file} does not have: {first_five(unknown)}",
+            f"the checkpoint detects classes that {dataset.annotations.source} does not have: {first_five(unknown)}",
             why=f"the file has {first_five(dataset.class_names)}.",
             fix="evaluate on a data set with the same class names",
         )
     return [ids[name] for name in class_names]
 
 
-def _load_model(
+def load_model(
     saved: Mapping[str, Any], state: Mapping[str, Any], num_anchors: int, machine: Machine
 ) -> torch.nn.Module:
     """Build the network of a checkpoint with its averaged weights, else its newest."""

@@ -18,7 +18,40 @@ ALLOWED_TARGETS: dict[str, tuple[str, ...]] = {
     "model": ("retina.models.retinanet.build_retinanet",),
     "anchors": ("retina.detection.assign.Assigner",),
     "postprocess": ("retina.detection.postprocess.PostProcess",),
-    "dataset": ("retina.data.folders.CocoFolder", "retina.data.shapes.ShapesFolder"),
+    "dataset": (
+        "retina.data.folders.CocoFolder",
+        "retina.data.shapes.ShapesFolder",
+        "retina.data.formats.voc.VocFolder",
+        "retina.data.formats.yolo.YoloFolder",
+        "retina.data.formats.csv_table.CsvFolder",
+    ),
+}
+
+# What a loss may be. A sum of box losses has terms, each of them another one of the list.
+_LOSSES = "retina.detection.losses"
+_SUM = f"{_LOSSES}.box_sum.BoxLossSum"
+LOSS_TARGETS: dict[str, tuple[str, ...]] = {
+    "loss.classification": tuple(
+        f"{_LOSSES}.{name}"
+        for name in (
+            "classification.FocalLoss",
+            "classification.BalancedCrossEntropyLoss",
+            "classification.CrossEntropyLoss",
+            "focal_dice.FocalDiceLoss",
+            "ghm_c.GHMCLoss",
+            "iou_aware.QualityFocalLoss",
+            "iou_aware.VarifocalLoss",
+            "penalty_reduced.PenaltyReducedFocalLoss",
+            "softmax_focal.SoftmaxFocalLoss",
+        )
+    ),
+    "loss.box": (
+        _SUM,
+        *(f"{_LOSSES}.box.{name}Loss" for name in ("L1", "SmoothL1", "GIoU", "DIoU", "CIoU", "EIoU", "FocalEIoU")),
+        *(f"{_LOSSES}.box_codes.{name}Loss" for name in ("Huber", "MSE", "BalancedL1", "FocalL1")),
+        *(f"{_LOSSES}.box_overlap.{name}Loss" for name in ("IoU", "AlphaIoU", "SIoU", "WIoU")),
+        *(f"{_LOSSES}.box_running.{name}Loss" for name in ("WIoUv3", "GHMR")),
+    ),
 }
 
 # A configuration of ours is 4 kB; YAML of some size can unfold into gigabytes.
@@ -60,13 +93,45 @@ def model_config_from(text: str) -> dict[str, Any]:
     return {**sections, "model": _without_weights(sections["model"]), "image": image}
 
 
+def loss_config_from(text: str) -> dict[str, dict[str, Any]]:
+    """Return the sections ``classification`` and ``box`` of ``loss`` as plain values, safe to build.
+
+    Raises:
+        CheckpointError: a loss is not listed, or anything else is not as it has to be; nothing was built.
+    """
+    loss = _read(text).get("loss")
+    if not isinstance(loss, dict):
+        raise _unusable("it has no section loss")
+    nodes: dict[str, dict[str, Any]] = {}
+    for name in ("classification", "box"):
+        section, node = f"loss.{name}", loss.get(name)
+        if not isinstance(node, dict):
+            raise _unusable(f"it has no section {section}")
+        terms = node.get("terms", {}) if node.get("_target_") == _SUM else {}
+        if not isinstance(terms, dict):
+            raise _unusable(f"{section}.terms is not a mapping")
+        nodes |= {section: {key: value for key, value in node.items() if value is not terms}}
+        nodes |= {f"{section}.terms.{term}": inner for term, inner in terms.items()}
+    problems = []
+    for path, node in nodes.items():
+        targets = LOSS_TARGETS[".".join(path.split(".")[:2])]
+        problems += _unsafe(path, node, targets) if isinstance(node, dict) else [f"{path} is not a mapping"]
+    if not problems:
+        problems = [mistake.what for mistake in check_nodes({"loss": loss})]
+    if problems:
+        raise _unusable(first_five(problems))
+    for path, node in nodes.items():
+        listed_target(".".join(path.split(".")[:2]), node["_target_"])
+    return {name: loss[name] for name in ("classification", "box")}
+
+
 def listed_target(section: str, name: str) -> Any:
     """Import and return the class or function called ``name``, which ``section`` must list.
 
     Raises:
         CheckpointError: it is not listed, or the name leads to something that is defined elsewhere.
     """
-    if name not in ALLOWED_TARGETS.get(section, ()):
+    if name not in {**ALLOWED_TARGETS, **LOSS_TARGETS}.get(section, ()):
         raise _unusable(f"{section}._target_ is {name!r}, which is not listed")
     module, _, attribute = name.rpartition(".")
     found = getattr(importlib.import_module(module), attribute, None)

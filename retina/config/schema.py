@@ -8,14 +8,31 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from retina.settings import BenchmarkSettings, EvaluateSettings, PredictSettings, RunSettings, length_in_images
+from retina.command_settings import (
+    AnchorsSettings,
+    BenchmarkSettings,
+    ConvertSettings,
+    DoctorSettings,
+    DownloadSettings,
+    EvaluateSettings,
+    LossLabSettings,
+    PredictSettings,
+    ShowBatchSettings,
+)
+from retina.settings import RunSettings, length_in_images
 
 # The scalars of each command, by the name of its file in configs/.
 SETTINGS_OF: dict[str, type] = {
     "train": RunSettings,
     "evaluate": EvaluateSettings,
     "predict": PredictSettings,
+    "show_batch": ShowBatchSettings,
     "benchmark": BenchmarkSettings,
+    "convert_dataset": ConvertSettings,
+    "download": DownloadSettings,
+    "doctor": DoctorSettings,
+    "anchors": AnchorsSettings,
+    "loss_lab": LossLabSettings,
 }
 
 # The sections that a training run cannot do without.
@@ -25,7 +42,7 @@ TRAIN_SECTIONS = ("dataset", "model", "anchors", "loss", "optimizer", "schedule"
 FILLED_IN: dict[str, frozenset[str]] = {
     "model": frozenset({"num_classes", "num_anchors", "load_weights"}),
     "model.backbone": frozenset({"norm"}),
-    "anchors": frozenset({"anchors"}),
+    "anchors": frozenset({"anchors", "center_heat"}),
     "augment": frozenset({"short_side", "long_side", "reduced_decoding", "seed"}),
     "optimizer": frozenset({"model"}),
 }
@@ -34,6 +51,8 @@ FILLED_IN: dict[str, frozenset[str]] = {
 BUILDER_TAKES: dict[str, dict[str, str]] = {
     "optimizer": {"lr_batch_size": "int | None"},
     "loss.box": {"focal_gamma": "float | None"},
+    "augment": {"until": "float | str | None", "afterwards": "Sequence[Any]"},
+    "dataset": {"fraction": "float", "fraction_seed": "int"},
 }
 
 # Settings of one section that go to two targets, so that users see them side by side.
@@ -67,6 +86,11 @@ def _one_of(*allowed: Any) -> Rule:
     return Rule(f"one of {', '.join(map(str, allowed))}", lambda value: value in allowed)
 
 
+def _is_until(value: Any) -> bool:
+    back = isinstance(value, str) and value.startswith("-")
+    return _is_length(value[1:]) if back else _is_length(value)
+
+
 def _is_length(value: Any) -> bool:
     try:
         return math.isfinite(length_in_images(value, run_images=1, images_per_epoch=1, setting=""))
@@ -80,12 +104,21 @@ _AT_LEAST_1 = _least(1)
 _SHARE = _between(0, 1)
 _LENGTH = Rule("images (16000), '2epoch' or a fraction of the run (0.75)", _is_length)
 
+_UNTIL = Rule("a fraction of the run (0.85), '10epoch', images (16000) or '-2epoch', from the end", _is_until)
+
 RULES: dict[str, Rule] = {
     "dataset.num_train_images": _AT_LEAST_1,
     "dataset.num_val_images": _AT_LEAST_1,
     "dataset.image_size": _least(128),
     "dataset.seed": _AT_LEAST_0,
     "dataset.exif": _one_of("ignore", "apply"),
+    "dataset.on_bad_box": _one_of("clip", "drop", "error"),
+    "dataset.on_bad_image": _one_of("skip", "error"),
+    "dataset.fraction": Rule("greater than 0 and at most 1", lambda value: 0 < value <= 1),
+    "dataset.fraction_seed": _AT_LEAST_0,
+    "sampling.boundaries": _ABOVE_0,
+    "sampling.group_size": _AT_LEAST_1,
+    "sampling.threshold": Rule("greater than 0 and at most 1", lambda value: 0 < value <= 1),
     "model.backbone.depth": _one_of(18, 34, 50, 101, 152),
     "model.backbone.groups": _AT_LEAST_1,
     "model.backbone.width_per_group": _AT_LEAST_1,
@@ -124,6 +157,8 @@ RULES: dict[str, Rule] = {
     "loss.box.bins": _AT_LEAST_1,
     "loss.box.momentum": _below(0, 1),
     "loss.box.half_life": _ABOVE_0,
+    "loss.box.focal_gamma": _AT_LEAST_0,
+    "augment.until": _UNTIL,
     "optimizer.lr": _ABOVE_0,
     "optimizer.lr_batch_size": _AT_LEAST_1,
     "optimizer.momentum": _below(0, 1),

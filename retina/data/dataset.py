@@ -1,4 +1,4 @@
-"""A data set in COCO's format: images in a folder, objects in one annotation file."""
+"""A data set: images in a folder, their objects in flat arrays."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from retina.data.kinds import ON_BAD_IMAGE
 from retina.errors import ConfigError, DataError
 from retina.structures import BoxTargets, Sample
 
+NUM_FIRST_IMAGES = 5  # where all of them are missing, the folder is taken for the wrong one
 
 class DetectionDataset:
     """Images with boxes, parsed once into flat arrays that loader processes share.
@@ -67,7 +68,7 @@ class DetectionDataset:
         self.annotations = annotations
         self.annotations_file = Path(annotations.source)
         if self.images_root is not None:
-            self._check_first_image()  # a wrong folder is told now, not when the first batch is loaded
+            self._check_folder()  # a wrong folder is told now, not when the first batch is loaded
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -221,11 +222,23 @@ class DetectionDataset:
         ]
         return {"info": {}, "images": images, "annotations": annotations, "categories": categories}
 
-    def _check_first_image(self) -> None:
-        path = self.image_path(0)
+    def _check_folder(self) -> None:
+        """Raise the first image's error where none of the first images is there; a single one is met later."""
+        errors = []
+        for index in range(min(len(self), NUM_FIRST_IMAGES)):
+            try:
+                self._check_image(index)
+            except DataError as error:
+                errors.append(error)
+            else:
+                return
+        raise errors[0]
+
+    def _check_image(self, index: int) -> None:
+        path = self.image_path(index)
         if remote.is_remote(path) and not remote.exists(path):
             raise DataError(
-                f"{self._place(0)} does not exist: {path}",
+                f"{self._place(index)} does not exist: {path}",
                 why="the annotation file lists it",
                 fix=f"give the address that holds it as dataset.root or dataset.{self.split}.images",
             )

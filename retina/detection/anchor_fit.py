@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from retina.command_settings import FIT_GOALS
 from retina.detection.anchor_coverage import NetworkBoxes
 from retina.detection.anchor_kmeans import proposals
 from retina.detection.anchors import AnchorGenerator
-from retina.settings import FIT_GOALS
 
 DIGITS = 4  # of the fitted numbers: finer than any effect, and a file that people can read
 # A search that aims at the share alone stands still wherever no box crosses the threshold.

@@ -135,7 +135,7 @@ def view_findings(
     dataset: DetectionDataset, view: DetectorView, max_detections: int, *, training: bool
 ) -> tuple[Finding, ...]:
     """Return what of the view deserves a word; what concerns learning only where the split is for ``training``."""
-    findings = Findings(str(dataset.annotations_file))
+    findings = Findings(dataset.annotations.source)
     objects = np.bincount(view.labels, minlength=len(view.class_names))
     if training:
         for label in np.flatnonzero((objects > 0) & (objects < FEW)):

@@ -78,7 +78,7 @@ def duplicate_findings(
     identical: Sequence[Pair], near: Sequence[Pair], not_compared: int, datasets: Mapping[str, DetectionDataset]
 ) -> tuple[Finding, ...]:
     """Return what the pairs mean: a leak where they stand in two splits."""
-    findings = Findings(" and ".join(str(dataset.annotations_file) for dataset in datasets.values()))
+    findings = Findings(" and ".join(dataset.annotations.source for dataset in datasets.values()))
     for pairs, within, across in ((identical, IDENTICAL, LEAK), (near, NEAR, NEAR_LEAK)):
         for pair in pairs:
             kind = within if pair.first.split == pair.second.split else across

@@ -100,7 +100,7 @@ def _examine_split(opened: Opened, images: Images, lens: Lens | None, track: Tra
 
 def _near_duplicate_boxes(dataset: DetectionDataset) -> tuple[Finding, ...]:
     """Return the pairs of boxes that look like one object labelled twice: not asked for when a training reads."""
-    findings, annotations = Findings(str(dataset.annotations_file)), dataset.annotations
+    findings, annotations = Findings(dataset.annotations.source), dataset.annotations
     for first, second in near_duplicate_boxes(annotations).tolist():
         pair = " and ".join(annotation_name(number) for number in annotations.object_ids[[first, second]].tolist())
         name = annotations.class_names[annotations.labels[first]]
@@ -111,7 +111,7 @@ def _near_duplicate_boxes(dataset: DetectionDataset) -> tuple[Finding, ...]:
 
 def _class_findings(datasets: Mapping[str, DetectionDataset]) -> tuple[Finding, ...]:
     """Return categories that not all splits have, and classes that can be scored but not learned."""
-    findings = Findings(" and ".join(str(dataset.annotations_file) for dataset in datasets.values()))
+    findings = Findings(" and ".join(dataset.annotations.source for dataset in datasets.values()))
     having: dict[tuple[int, str], list[str]] = {}
     for split, dataset in datasets.items():
         for category in zip(dataset.category_ids, dataset.class_names, strict=True):

@@ -39,8 +39,8 @@ def open_split(folder: Any, split: str) -> Opened:
             return _open_coco(folder, split, images, annotations)
     try:
         if isinstance(folder, FormatFolder):
-            annotations, findings = folder.inspect(split)
-            return _opened(folder, split, annotations, findings, folder.images_folder(split), None)
+            read, findings = folder.inspect(split)
+            return _opened(folder, split, read, findings, folder.images_folder(split), None)
         dataset = folder.open(split)
     except DataError as error:
         return Opened(split, None, _unreadable(f"{folder.name} {split}", error), None)

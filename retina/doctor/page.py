@@ -95,7 +95,7 @@ def _tiles(examination: Examination) -> str:
             text = (
                 f'<b class="big">{len(dataset):,} images</b>{dataset.num_objects:,} objects of '
                 f"{dataset.num_classes} classes, {int(dataset.crowd.sum()):,} crowds"
-                f'<p class="soft small"><code>{escape(str(dataset.annotations_file))}</code></p>'
+                f'<p class="soft small"><code>{escape(dataset.annotations.source)}</code></p>'
             )
         tiles.append(f'<div class="tile"><span class="soft">{escape(split)}</span>{text}</div>')
     return f'<div class="tiles">{"".join(tiles)}</div>'

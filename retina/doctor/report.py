@@ -90,7 +90,7 @@ def overview(examination: Examination) -> list[str]:
             continue
         lines.append(
             f"{split:<8}{len(dataset):,} images, {dataset.num_objects:,} objects of {dataset.num_classes} classes, "
-            f"{int(dataset.crowd.sum()):,} crowds: {dataset.annotations_file}"
+            f"{int(dataset.crowd.sum()):,} crowds: {dataset.annotations.source}"
         )
     return lines
 

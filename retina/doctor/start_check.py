@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from retina.data.dataset import DetectionDataset
-from retina.data.findings import Finding
+from retina.data.findings import Finding, in_short
 from retina.doctor.fast_check import fast_check
 from retina.doctor.image_check import check_images, is_local
 from retina.doctor.kinds import BAD_IMAGE, UNCHECKED, skipped
@@ -52,7 +52,7 @@ def check_on_main_rank(datasets: Mapping[str, DetectionDataset], depth: str) -> 
     if distributed.is_main():
         try:
             found = check_before_training(datasets, depth)
-            told = [(name, str(finding)) for name, findings in found.items() for finding in findings]
+            told = [(name, line) for name, findings in found.items() for line in in_short(findings)]
         except DataError as error:
             told = error
     told = distributed.broadcast_object(told)

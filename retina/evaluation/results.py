@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from retina.data.dataset import DetectionDataset
+from retina.data.findings import in_short
 from retina.errors import ConfigError, DataError, first_five
 from retina.evaluation.coco_metrics import coco_metrics
 
@@ -29,8 +30,8 @@ def evaluate_detections_file(
         DataError: it is not in the results format, or speaks of images or categories the annotations do not have.
     """
     dataset = DetectionDataset(None, annotations, name=Path(annotations).stem, split="all")
-    for note in dataset.notes:
-        say(note)
+    for line in in_short(dataset.findings):
+        say(line)
     ground_truth = dataset.ground_truth()
     entries = read_results(
         detections,

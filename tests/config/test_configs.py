@@ -31,7 +31,7 @@ def test_every_file_was_looked_at() -> None:
     assert len(OPTIONS) == len(FILES) - len([*CONFIGS.glob("*.yaml")])
     assert {group for group, _ in OPTIONS} == {
         "anchors", "augment", "dataset", "experiment", "loss/box", "loss/classification", "model", "optimizer",
-        "recipe", "schedule",
+        "recipe", "sampling", "schedule",
     }  # fmt: skip
 
 

@@ -26,7 +26,7 @@ def test_help_of_other_commands_lists_their_own_settings_and_groups_only(name: s
     text = help_text(name)
     assert setting in text
     assert "retinanet_r50" not in text
-    assert ("bccd coco custom shapes" in text) == (name == "evaluate")
+    assert ("bccd coco csv custom" in text) == (name == "evaluate")
 
 
 def test_help_of_the_benchmark_lists_its_own_settings_and_the_groups_of_training() -> None:

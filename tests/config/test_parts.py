@@ -11,13 +11,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from retina.config.build import (
     Machine,
+    build_data_folder,
     build_model,
     run_settings,
 )
 from retina.config.compose import compose_config
 from retina.config.parts import build_parts
 from retina.config.saved import model_config_from
-from retina.data.shapes import ShapesFolder
 from retina.training.progress import Progress
 
 CPU = Machine(torch.device("cpu"), "float32")
@@ -30,7 +30,7 @@ def compose(small):
 
 
 def parts_of(config: DictConfig, **options: Any):
-    folder = ShapesFolder(**{name: value for name, value in config.dataset.items() if name != "_target_"})
+    folder = build_data_folder(config.dataset)
     datasets = {split: folder.open(split) for split in ("train", "val")}
     return build_parts(config, run_settings(config), CPU, datasets, **options)
 

@@ -13,11 +13,11 @@ import pytest
 import torch
 import yaml
 
+from retina.command_settings import EvaluateSettings
 from retina.config import runs
 from retina.config.compose import compose_config
 from retina.data.images import read_shrunk
 from retina.errors import CheckpointError, ConfigError, DataError
-from retina.settings import EvaluateSettings
 from retina.training.checkpoint import load_checkpoint, save_checkpoint
 
 # An untrained network: every anchor's score is about 0.01, so the threshold lets a fixed number of boxes through.

@@ -10,7 +10,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from retina.config.compose import compose_config
-from retina.config.saved import ALLOWED_TARGETS, listed_target, model_config_from
+from retina.config.saved import ALLOWED_TARGETS, LOSS_TARGETS, listed_target, loss_config_from, model_config_from
 from retina.errors import CheckpointError
 
 
@@ -32,7 +32,7 @@ def test_the_sections_of_an_ordinary_run_come_back(text: str) -> None:
     assert config["model"]["backbone"]["depth"] == 18
     assert config["anchors"]["strides"] == [8, 16, 32, 64, 128]
     assert config["dataset"]["name"] == "shapes"
-    assert config["image"] == {"short_side": 256, "long_side": 256, "reduced_decoding": True}
+    assert config["image"] == {"short_side": 256, "long_side": 256, "reduced_decoding": True, "multi_scale": None}
 
 
 def test_no_pretrained_weights_are_asked_for_but_their_norm_is_kept(text: str) -> None:
@@ -44,6 +44,14 @@ def test_no_pretrained_weights_are_asked_for_but_their_norm_is_kept(text: str) -
 def test_a_data_set_of_the_user_s_own_is_reduced_to_its_name(text: str) -> None:
     node = {"_target_": "os.system", "name": "mine", "command": "echo"}
     assert model_config_from(_change(text, lambda tree: tree.update(dataset=node)))["dataset"] == {"name": "mine"}
+
+
+@pytest.mark.parametrize("name", ["voc", "yolo", "csv"])
+def test_a_data_set_of_another_format_is_rebuilt(name: str) -> None:
+    config = compose_config("train", [f"dataset={name}", "dataset.root=/data/mine"]).config
+    node = model_config_from(OmegaConf.to_yaml(config, resolve=True))["dataset"]
+    assert (node["name"], node["root"]) == (name, "/data/mine")
+    assert isinstance(listed_target("dataset", node["_target_"]), type)
 
 
 BAD: list[tuple[str, Callable[[dict[str, Any]], object]]] = [
@@ -88,8 +96,9 @@ def test_text_that_is_no_configuration_is_refused() -> None:
 
 
 def test_every_listed_name_leads_to_what_is_defined_there() -> None:
-    names = [(section, name) for section, targets in ALLOWED_TARGETS.items() for name in targets]
-    assert len(names) >= 5
+    names = [(section, name) for section, targets in [*ALLOWED_TARGETS.items(), *LOSS_TARGETS.items()]
+             for name in targets]  # fmt: skip
+    assert len(names) >= 30
     for section, name in names:
         found = listed_target(section, name)
         assert f"{found.__module__}.{found.__qualname__}" == name
@@ -113,3 +122,44 @@ def test_scores_that_are_learned_and_read_in_different_ways_are_refused(text: st
     with pytest.raises(CheckpointError) as caught:
         model_config_from(one)
     assert "model.scores is 'softmax' and postprocess.scores 'sigmoid'" in str(caught.value)
+
+
+# Losses
+
+
+@pytest.mark.parametrize("box", ["eiou", "l1_eiou", "ghm_r"])
+def test_the_losses_of_an_ordinary_run_come_back(box: str) -> None:
+    config = compose_config("train", [f"loss/box={box}", "loss/classification=ghm_c"]).config
+    loss = loss_config_from(OmegaConf.to_yaml(config, resolve=True))
+    assert loss == OmegaConf.to_container(config.loss, resolve=True)
+    assert set(loss) == {"classification", "box"}
+
+
+SUM = "retina.detection.losses.box_sum.BoxLossSum"
+L1 = {"_target_": "retina.detection.losses.box.L1Loss"}
+BAD_LOSSES: list[tuple[str, Callable[[dict[str, Any]], object]]] = [
+    ("no losses", lambda t: t.pop("loss")),
+    ("a loss less", lambda t: t["loss"].pop("box")),
+    ("another target", lambda t: t["loss"]["box"].update(_target_="os.system")),
+    ("through imports", lambda t: t["loss"]["box"].update(_target_="retina.detection.losses.box.torch.hub.load")),
+    ("a loss of the other kind", lambda t: t["loss"]["classification"].update(L1)),
+    ("a nested target", lambda t: t["loss"]["classification"].update(alpha={"_target_": "os.system"})),
+    ("a nested listed target", lambda t: t["loss"]["classification"].update(alpha=L1)),
+    ("terms of what is no sum", lambda t: t["loss"]["box"].update(terms={"l1": L1})),
+    ("a bad term", lambda t: t["loss"].update(box={"_target_": SUM, "terms": {"x": {"_target_": "os.system"}}})),
+    ("a sum in a sum", lambda t: t["loss"].update(
+        box={"_target_": SUM, "terms": {"x": {"_target_": SUM, "terms": {"l1": L1}}}})),
+    ("a term that is no loss", lambda t: t["loss"].update(box={"_target_": SUM, "terms": {"x": 3}})),
+    ("terms that are a list", lambda t: t["loss"].update(box={"_target_": SUM, "terms": [L1]})),
+    ("a partial", lambda t: t["loss"]["box"].update(_partial_=True)),
+    ("arguments of a term", lambda t: t["loss"].update(box={"_target_": SUM, "terms": {"x": {**L1, "_args_": [1]}}})),
+    ("a reference", lambda t: t["loss"]["box"].update(weight="${oc.env:HOME}")),
+    ("a value out of range", lambda t: t["loss"]["box"].update(weight=-1)),
+    ("an unknown key", lambda t: t["loss"]["classification"].update(evil=1)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", [change for _, change in BAD_LOSSES], ids=[name for name, _ in BAD_LOSSES])
+def test_a_loss_that_is_not_plain_and_listed_is_refused(text: str, change: Callable[[dict[str, Any]], object]) -> None:
+    with pytest.raises(CheckpointError, match="cannot be used"):
+        loss_config_from(_change(text, change))

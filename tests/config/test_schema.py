@@ -18,7 +18,8 @@ def every_path() -> set[str]:
     assert len(losses) > 20
     for choices in (
         ["dataset=shapes", "optimizer=adamw", "schedule=cosine"],
-        ["dataset=coco", "optimizer=sgd", "schedule=multistep"],
+        ["dataset=coco", "optimizer=sgd", "schedule=multistep", "augment=strong"],
+        *([f"sampling={name}"] for name in group_options()["sampling"]),
         *([loss] for loss in losses),
     ):
         plain, _ = to_plain(compose_config("train", choices).config)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from retina.command_settings import EvaluateSettings
 from retina.config.values import (
     UNKNOWN,
     check_against,
@@ -16,7 +17,7 @@ from retina.config.values import (
     check_scalars,
     to_plain,
 )
-from retina.settings import EvaluateSettings, RunSettings
+from retina.settings import RunSettings
 
 
 def _told(mistakes: list) -> list[str]:

@@ -97,6 +97,13 @@ def test_the_wrong_folder_of_images_is_told_at_once(coco_folder):
         DetectionDataset(coco_folder / "images" / "deep", coco_folder / "instances.json", name="tiny", split="val")
 
 
+def test_the_first_image_may_be_missing_as_any_other(coco_folder):
+    (coco_folder / "images" / "a.png").unlink()
+    dataset = DetectionDataset(coco_folder / "images", coco_folder / "instances.json", name="tiny", split="val")
+    with pytest.raises(DataError, match=r"image 40 'a.png' cannot be read"):
+        dataset.sample(0)
+
+
 def test_the_folder_of_images_itself_may_be_a_link(coco_folder):
     (coco_folder / "link").symlink_to(coco_folder / "images")
     dataset = DetectionDataset(coco_folder / "link", coco_folder / "instances.json", name="tiny", split="val")

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import Progress
 
+from retina.command_settings import FitSettings
 from retina.config.build import build_assigner, build_data_folder, run_settings
 from retina.config.loading import open_split, open_training_data
 from retina.config.tools.anchors_file import Verdict, refuse_existing, write_anchors
@@ -21,6 +22,7 @@ from retina.config.tools.anchors_pictures import write_pictures
 from retina.data.augment import MIN_SIDE
 from retina.data.collate import Collate
 from retina.data.dataset import DetectionDataset
+from retina.data.findings import in_short
 from retina.data.resize import resized_size
 from retina.detection.anchor_coverage import Coverage, NetworkBoxes, measure_coverage
 from retina.detection.anchor_fit import Gain, Objective, class_weights, fit_anchors, gain
@@ -28,7 +30,7 @@ from retina.detection.anchor_report import coverage_report
 from retina.detection.assign import Assigner
 from retina.errors import ConfigError, DataError
 from retina.evaluation.anchor_tables import format_comparison, format_coverage, legend
-from retina.settings import FitSettings, ImageSettings
+from retina.settings import ImageSettings
 from retina.training.atomic_file import write_text_atomically
 
 HELD_OUT = 5  # one of so many train images judges where there is no val split
@@ -98,7 +100,7 @@ def open_splits(config: DictConfig, image: ImageSettings) -> list[Split]:
         elif dataset is datasets[0]:
             crowds = int(dataset.crowd.sum())
             raise DataError(
-                f"there is no object to fit anchors to: {dataset.annotations_file}",
+                f"there is no object to fit anchors to: {dataset.annotations.source}",
                 why=f"all of its {crowds} annotations are crowds" if crowds else "it has no usable annotation",
                 fix="give annotations with objects: dataset.train.annotations=<file>",
             )
@@ -107,9 +109,9 @@ def open_splits(config: DictConfig, image: ImageSettings) -> list[Split]:
 
 def _say_split(split: Split) -> None:
     dataset = split.dataset
-    print(f"{split.name:<10}{len(dataset)} images, {len(split.objects)} objects: {dataset.annotations_file}")
-    for note in dataset.notes:
-        print(f"          note: {note}")
+    print(f"{split.name:<10}{len(dataset)} images, {len(split.objects)} objects: {dataset.annotations.source}")
+    for line in in_short(dataset.findings):
+        print(f"          {line}")
     if thin := dataset.num_objects - len(split.objects):
         what = "box is" if thin == 1 else "boxes are"
         print(f"          note: {thin} {what} thinner than {MIN_SIDE} px on the network, left out as in training")

@@ -13,6 +13,7 @@ from retina.benchmark.measure import report
 from retina.benchmark.speed import Variant, Workload, add_memory, measure_speed, variants
 from retina.benchmark.steps import Detection, TrainStep
 from retina.benchmark.synthetic import synthetic_images, synthetic_scores, synthetic_targets
+from retina.command_settings import MeasuringSettings
 from retina.config.build import (
     Machine,
     build_assigner,
@@ -26,7 +27,6 @@ from retina.config.build import (
 from retina.config.signatures import read_signature
 from retina.detection.assign import Assigner
 from retina.models.backbones import resolve_norm
-from retina.settings import MeasuringSettings
 from retina.structures import ImageBatch
 from retina.training.precision import resolve_device_type
 

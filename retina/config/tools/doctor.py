@@ -17,6 +17,7 @@ from rich.progress import track as rich_track
 
 from retina.benchmark.measure import alternate, peak_memory
 from retina.benchmark.speed import Variant
+from retina.command_settings import ExaminingSettings
 from retina.config.build import build_assigner, build_data_folder
 from retina.config.tools.benchmark import canvas_of, prepare
 from retina.data.resize import resized_size
@@ -31,7 +32,6 @@ from retina.doctor.opening import open_split
 from retina.doctor.page import html_page
 from retina.doctor.report import as_values, print_report, verdict, write_json
 from retina.errors import ConfigError, DataError, first_five
-from retina.settings import ExaminingSettings
 from retina.training.precision import resolve_device_type, resolve_precision
 
 _SPEED_REPEATS = 3

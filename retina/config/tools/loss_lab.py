@@ -196,7 +196,7 @@ def _load_statistics(criterion: Criterion, state: Mapping[str, Any]) -> None:
 def _check_classes(class_names: Sequence[str], dataset: DetectionDataset) -> None:
     if list(class_names) != list(dataset.class_names):
         raise ConfigError(
-            f"the checkpoint was trained on other classes than {dataset.annotations_file} has",
+            f"the checkpoint was trained on other classes than {dataset.annotations.source} has",
             why=f"it has {first_five(list(class_names))}; the file {first_five(list(dataset.class_names))}. "
             "Losses compare anchors with objects, so classes and their order must be the same.",
             fix="choose data with the classes of the training",
