@@ -28,8 +28,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from retina.benchmark.measure import Timing, alternate, report  # noqa: E402
 from retina.data.augment import Augment, ColorMatrix  # noqa: E402
-from retina.data.dataset import DetectionDataset  # noqa: E402
 from retina.data.collate import Collate  # noqa: E402
+from retina.data.dataset import DetectionDataset  # noqa: E402
 from retina.data.images import read_image, read_shrunk  # noqa: E402
 from retina.data.loader import AugmentedImages  # noqa: E402
 from retina.data.samplers import SampleKey  # noqa: E402
@@ -109,7 +109,7 @@ def stage_rows(dataset: DetectionDataset, repeats: int) -> list[dict[str, object
     augment = our_augment(reduced_decoding=True)
     plain = Augment([], short_side=SHORT_SIDE, long_side=LONG_SIDE, seed=0)
     samples = [dataset.sample(index, augment.shrink) for index in size]
-    augmented = [augment(sample, epoch=0, index=index) for index, sample in enumerate(samples)]
+    augmented = [augment.transform(sample, SampleKey(0, index)) for index, sample in enumerate(samples)]
     assigner, collate = Assigner(AnchorGenerator()), Collate(Assigner(AnchorGenerator()))
     batch = collate(augmented)
     normalize, canvas = build_model_normalize(), (batch.images.pixels.shape[2], batch.images.pixels.shape[3])
@@ -121,8 +121,8 @@ def stage_rows(dataset: DetectionDataset, repeats: int) -> list[dict[str, object
             cv2.resize(sample.image, result.image.shape[1::-1])
             for sample, result in zip(samples, augmented, strict=True)
         ],
-        "resize, no other transform": lambda: [plain(sample, epoch=0, index=0) for sample in samples],
-        "flip, colour, resize": lambda: [augment(sample, epoch=next(counter), index=0) for sample in samples],
+        "resize, no other transform": lambda: [plain.resize(sample) for sample in samples],
+        "flip, colour, resize": lambda: [augment.transform(sample, SampleKey(next(counter), 0)) for sample in samples],
         "pad and assign": lambda: collate(augmented),
         "assign": lambda: assigner(canvas, [sample.targets for sample in augmented]),
         "normalise": lambda: normalize(batch),

@@ -8,6 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from retina.config.build import Machine
+from retina.config.loading import switch_epoch
 from retina.data.dataset import DetectionDataset
 from retina.data.findings import in_short
 from retina.errors import first_five
@@ -51,6 +52,9 @@ def say_length(log: RunLog, config: DictConfig, machine: Machine, parts: Parts, 
     )
     for note in parts.schedule.notes(run_images=length.num_images, images_per_epoch=length.images_per_epoch):
         log.say(f"          note: {note}")
+    until = switch_epoch(config.augment.get("until"), length)
+    if until is not None:
+        log.say(f"augment   strong for {until} of {length.num_epochs:.4g} epochs, then augment.afterwards")
     if not parts.criterion.additive:
         log.say("          note: this loss normalises itself; its value depends on how a batch is split")
 

@@ -191,3 +191,8 @@ def rule_broken(path: str, value: Any) -> str | None:
         if not accepted:
             return f"{path} must be {rule.text}, got {item!r}" + (" in it" if items is value else "")
     return None
+
+
+def rule_met(path: str, value: Any) -> bool:
+    """Tell whether ``value`` is a text that ``path`` accepts beside numbers, as '2epoch' for a length."""
+    return isinstance(value, str) and RULES.get(path) in (_LENGTH, _UNTIL) and RULES[path].accepts(value)

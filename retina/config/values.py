@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from retina.config.compose import first_line
 from retina.config.kinds import Kind, kind_of, shown, violations
 from retina.config.overrides import Mistake, nearest
-from retina.config.schema import ALSO_FEEDS, BUILDER_TAKES, FILLED_IN, TAKEN_BY, rule_broken
+from retina.config.schema import ALSO_FEEDS, BUILDER_TAKES, FILLED_IN, TAKEN_BY, rule_broken, rule_met
 from retina.config.signatures import Signature, defined_names, field_kind, read_signature
 
 UNKNOWN = "\0unknown"  # stands for a value that could not be read; it was told already
@@ -52,7 +52,7 @@ def check_against(tree: Mapping[str, Any], reference: Mapping[str, Any]) -> list
     mistakes = []
     for path, value in _leaves(tree, ""):
         old = before.get(path)
-        if value in (None, UNKNOWN) or old in (None, UNKNOWN) or isinstance(old, str):
+        if value in (None, UNKNOWN) or old in (None, UNKNOWN) or isinstance(old, str) or rule_met(path, value):
             continue
         wanted = "true or false" if isinstance(old, bool) else "a list" if isinstance(old, list) else "a number"
         if isinstance(value, str) or isinstance(value, bool) != isinstance(old, bool):

@@ -1,7 +1,7 @@
 """Augmentation under albumentations' interface, with randomness that is a function of seed, epoch and image.
 
-Ours are three: one resize by the field's rule, a zoom that needs no second resize, colour as one matrix. Any other
-transform of albumentations can stand beside them.
+Augmentations that mix images (retina/data/mixing.py) come first; transforms of one image follow, ours (crops, colour as
+one matrix) and any other of albumentations; one resize by the field's rule ends it.
 """
 
 from __future__ import annotations
@@ -9,13 +9,20 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from functools import partial
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
 import torch
 
 from retina.data.color import color_matrix
+from retina.data.crops import CROWD, LABEL, ScaleCrop
+from retina.data.jpeg import Shrink
+from retina.data.mixing import Mixing, Others, Scene
+from retina.data.resize import Resize, resize_scale
+from retina.data.samplers import SampleKey
 from retina.data.zoom import flatten, max_zoom
 from retina.errors import ConfigError
 from retina.structures import BoxTargets, Sample
@@ -23,14 +30,24 @@ from retina.structures import BoxTargets, Sample
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks the network for a newer version
 import albumentations as A  # noqa: E402
 
-# A row of boxes inside albumentations: x1, y1, x2, y2 in 0..1 of the image's sides, then these two.
-LABEL, CROWD = 4, 5
 # Smaller sides are what is left of a box that a transform moved out of the image.
 MIN_SIDE = 0.1  # px
+# Mixing draws from a stream of its own, so that transforms of one image draw the same with and without it.
+_SINGLE, _MIXING = 0, 1
+
+
+class Images(Protocol):
+    """Where an augmentation reads its image and, where it mixes, further ones."""
+
+    def __len__(self) -> int: ...
+
+    def sample(self, index: int, shrink: Shrink | None = None) -> Sample:
+        """Return image ``index``, decoded as many times smaller as ``shrink`` says."""
+        ...
 
 
 class Augment:
-    """Apply transforms and then one resize to a sample.
+    """Read an image, mix others into it, apply transforms, and resize once at the end.
 
     The transforms share generators seeded by ``(seed, epoch, index)``. (``Compose``'s own seeding gives each
     transform a generator of the same seed, so that two transforms of p=0.5 always fire together.)
@@ -45,39 +62,56 @@ class Augment:
         seed: int,
         reduced_decoding: bool = False,
     ) -> None:
-        """Args: ``transforms``, albumentations' or ours, in order, empty for evaluation; sides as in :class:`Resize`.
+        """Args: ``transforms``, mixing ones first, then albumentations' or ours in order; sides as in :class:`Resize`.
 
         Raises:
-            ConfigError: something in ``transforms`` is no transform.
+            ConfigError: something in ``transforms`` is no transform, or mixes images after one that does not.
         """
-        for position, transform in enumerate(transforms):
-            if not isinstance(transform, A.BasicTransform | A.BaseCompose):
-                raise ConfigError(
-                    f"augment.transforms[{position}] is no transform of albumentations but {transform!r}",
-                    fix="give transforms with _target_: albumentations.<name> or retina.data.augment.<name>",
-                )
-        for transform in flatten(transforms):
-            if isinstance(transform, ScaleCrop):
-                transform.short_side, transform.long_side = short_side, long_side
+        _check_transforms(transforms)
+        self.mixing = [transform for transform in transforms if isinstance(transform, Mixing)]
         self.seed, self.short_side, self.long_side = seed, short_side, long_side
         self.max_zoom = max_zoom(transforms) if reduced_decoding else float("inf")
-        self.pipeline = A.Compose(
-            [*transforms, Resize(short_side, long_side)],
-            bbox_params=A.BboxParams("pascal_voc", min_width=MIN_SIDE, min_height=MIN_SIDE, clip=True),
-        )
+        boxes = A.BboxParams("pascal_voc", min_width=MIN_SIDE, min_height=MIN_SIDE, clip=True)
+        self.pipeline = A.Compose([*transforms[len(self.mixing) :], Resize()], bbox_params=boxes)
+        self._sized = [part for part in flatten(self.pipeline.transforms) if isinstance(part, Resize | ScaleCrop)]
 
-    def shrink(self, height: int, width: int) -> int:
+    def shrink(self, height: int, width: int, *, size: tuple[int, int] | None = None) -> int:
         """Return how many times smaller (1, 2, 4, 8) a stored image may be decoded so that nothing has to be enlarged.
 
-        1 where a transform might count pixels of the stored image, as a crop of 512 x 512 does.
+        1 where a transform might count pixels of the stored image, as a crop of 512 x 512 does. ``size``: short and
+        long side of the network's input; None: those of the configuration.
         """
-        scale = _resize_scale(height, width, self.short_side, self.long_side) * self.max_zoom
+        short_side, long_side = size or (self.short_side, self.long_side)
+        scale = resize_scale(height, width, short_side=short_side, long_side=long_side) * self.max_zoom
         return next((denominator for denominator in (8, 4, 2) if scale * denominator <= 1), 1)
 
-    def __call__(self, sample: Sample, *, epoch: int, index: int) -> Sample:
-        """Return ``sample`` as image ``index`` looks in ``epoch``; boxes without visible area are dropped."""
-        generator = np.random.default_rng([self.seed, epoch, index])
+    def __call__(self, key: SampleKey, images: Images) -> Sample:
+        """Return image ``key.index`` of ``images`` as it looks in epoch ``key.epoch``: a function of seed and key.
+
+        Raises:
+            RetinaError: as reading an image raises it, or a transform makes no image of uint8.
+        """
+        size = key.size or (self.short_side, self.long_side)
+        shrink = partial(self.shrink, size=size)
+        sample = images.sample(key.index, shrink)
+        if self.mixing:
+            rng = self._generator(key, _MIXING)
+            others = Others(key.index, len(images), lambda index: images.sample(index, shrink), rng)
+            for mix in self.mixing:
+                if rng.random() < mix.p:
+                    sample = mix(sample, Scene(others, rng, *size))
+        return self.transform(sample, key)
+
+    def transform(self, sample: Sample, key: SampleKey) -> Sample:
+        """Return ``sample`` after the transforms of one image and the resize; boxes without visible area are dropped.
+
+        Raises:
+            ConfigError: a transform makes no image of uint8.
+        """
+        generator = self._generator(key, _SINGLE)
         self.pipeline.set_random_state(generator, random.Random(int(generator.integers(2**63))))
+        for part in self._sized:
+            part.short_side, part.long_side = key.size or (self.short_side, self.long_side)
         result = self.pipeline(image=sample.image, bboxes=_to_rows(sample.targets))
         image = result["image"]
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
@@ -87,94 +121,38 @@ class Augment:
                 why="images stay (H, W, 3) uint8 until the device, where the model normalises them",
                 fix="take transforms such as Normalize, ToFloat or ToTensorV2 out of augment.transforms",
             )
-        return Sample(image, _from_rows(result["bboxes"]), sample.image_id, sample.original_size)
+        return replace(sample, image=np.ascontiguousarray(image), targets=_from_rows(result["bboxes"]))
+
+    def resize(self, sample: Sample) -> Sample:
+        """Return ``sample`` after the resize alone, as evaluation sees it."""
+        plain = Augment([], short_side=self.short_side, long_side=self.long_side, seed=0)
+        return plain.transform(sample, SampleKey(0, 0))
+
+    def _generator(self, key: SampleKey, stream: int) -> np.random.Generator:
+        # The first stream of an image's first copy is keyed by three numbers alone, as runs before there were others.
+        further = [stream, key.copy] if stream or key.copy else []
+        return np.random.default_rng([self.seed, key.epoch, key.index, *further])
 
 
-class Resize(A.DualTransform):
-    """Resize by ``min(short_side / short, long_side / long)``, bilinear without antialiasing, sizes rounded."""
+class AugmentUntil:
+    """One augmentation before an epoch and another from it on: strong first, gentle at the end of a run."""
 
-    def __init__(self, short_side: int, long_side: int) -> None:
-        super().__init__(p=1.0)
-        self.short_side, self.long_side = short_side, long_side
+    def __init__(self, first: Augment, then: Augment, *, epoch: int) -> None:
+        """Args: ``epoch``, counted from 0, is the first one in which ``then`` is applied."""
+        self.first, self.then, self.epoch = first, then, epoch
+        self.seed = then.seed
 
-    def apply(self, img: np.ndarray, *_: Any, **params: Any) -> np.ndarray:
-        """Return the resized pixels; the image itself where it has the size already."""
-        height, width = resized_size(*img.shape[:2], short_side=self.short_side, long_side=self.long_side)
-        if img.shape[:2] == (height, width):
-            return img
-        return cv2.resize(img, (width, height), interpolation=cv2.INTER_LINEAR)
+    def of(self, epoch: int) -> Augment:
+        """Return the augmentation of ``epoch``."""
+        return self.first if epoch < self.epoch else self.then
 
-    def apply_to_bboxes(self, bboxes: np.ndarray, *_: Any, **params: Any) -> np.ndarray:
-        """Return the boxes unchanged: they are in fractions of the image's sides."""
-        return bboxes
+    def __call__(self, key: SampleKey, images: Images) -> Sample:
+        """Return image ``key.index`` of ``images`` as it looks in epoch ``key.epoch``."""
+        return self.of(key.epoch)(key, images)
 
-
-class ScaleCrop(A.DualTransform):
-    """Zoom by a random factor and resize, in one step: a crop above 1, a smaller image on a filled canvas below 1.
-
-    The result has the size of the plain resize, so the network sees one canvas. An object of which less than
-    ``min_visible`` is left in the crop becomes a crowd region: it is neither an object to find nor background.
-    """
-
-    short_side = long_side = 0  # set by Augment, which knows the network's input size
-
-    def __init__(
-        self,
-        scale: Sequence[float] = (0.6, 1.6),
-        min_visible: float = 0.3,
-        fill: Sequence[int] = (124, 116, 104),  # ImageNet's mean: nearly 0 after normalisation, as padding is
-        p: float = 0.5,
-    ) -> None:
-        """Args: ``scale`` least and greatest factor, drawn evenly on a log scale; ``fill`` RGB beside the image."""
-        super().__init__(p=p)
-        if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
-            raise ValueError(f"scale must be two numbers, 0 < least <= greatest, got {list(scale)}")
-        if not 0 <= min_visible <= 1:
-            raise ValueError(f"min_visible must lie in [0, 1], got {min_visible}")
-        self.scale, self.min_visible, self.fill_color = tuple(scale), min_visible, tuple(fill)
-        self.max_zoom = float(scale[1])  # read by retina.data.zoom
-
-    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        """Draw the window (x, y, width, height) of the image and where on the canvas it goes."""
-        if not self.short_side:
-            raise ValueError("ScaleCrop does not know the size to resize to; it works inside of Augment only")
-        height, width = params["shape"][:2]
-        canvas = resized_size(height, width, short_side=self.short_side, long_side=self.long_side)
-        zoom = float(np.exp(self.py_random.uniform(*np.log(self.scale))))
-        window = self._draw_rectangle(height, width, 1 / max(zoom, 1.0))
-        place = self._draw_rectangle(*canvas, min(zoom, 1.0))
-        return {"canvas": canvas, "window": window, "place": place}
-
-    def _draw_rectangle(self, height: int, width: int, share: float) -> tuple[int, int, int, int]:
-        inner_height, inner_width = max(1, round(height * share)), max(1, round(width * share))
-        x = self.py_random.randint(0, width - inner_width)
-        y = self.py_random.randint(0, height - inner_height)
-        return x, y, inner_width, inner_height
-
-    def apply(self, img: np.ndarray, *_: Any, **params: Any) -> np.ndarray:
-        """Return the window, resized, on the canvas."""
-        (height, width), (x, y, window_width, window_height) = params["canvas"], params["window"]
-        left, top, place_width, place_height = params["place"]
-        content = img[y : y + window_height, x : x + window_width]
-        content = cv2.resize(content, (place_width, place_height), interpolation=cv2.INTER_LINEAR)
-        below, beside = height - top - place_height, width - left - place_width
-        return cv2.copyMakeBorder(content, top, below, left, beside, cv2.BORDER_CONSTANT, value=self.fill_color)
-
-    def apply_to_bboxes(self, bboxes: np.ndarray, *_: Any, **params: Any) -> np.ndarray:
-        """Return the boxes on the canvas; those that are cut off too much are marked as crowds."""
-        if len(bboxes) == 0:  # without the further columns, then
-            return bboxes
-        height, width = params["shape"][:2]
-        canvas = np.array([params["canvas"][1], params["canvas"][0]])
-        window, place = np.array(params["window"]), np.array(params["place"])
-        moved = bboxes.copy()
-        corners = bboxes[:, :4].reshape(-1, 2, 2) * (width, height)
-        corners = ((corners - window[:2]) * (place[2:] / window[2:]) + place[:2]) / canvas
-        visible = corners.clip(0, 1)
-        area, visible_area = ((c[:, 1] - c[:, 0]).prod(axis=1) for c in (corners, visible))
-        moved[:, :4] = visible.reshape(-1, 4)
-        moved[visible_area < self.min_visible * area, CROWD] = 1
-        return moved[visible_area > 0]
+    def resize(self, sample: Sample) -> Sample:
+        """Return ``sample`` after the resize alone, as evaluation sees it."""
+        return self.then.resize(sample)
 
 
 class ColorMatrix(A.ImageOnlyTransform):
@@ -211,16 +189,6 @@ class ColorMatrix(A.ImageOnlyTransform):
         return cv2.transform(img, matrix.astype(np.float32))
 
 
-def resized_size(height: int, width: int, *, short_side: int, long_side: int) -> tuple[int, int]:
-    """Return (height, width) after the resize; the result of the rule is a fixed point of the rule."""
-    scale = _resize_scale(height, width, short_side, long_side)
-    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
-
-
-def _resize_scale(height: int, width: int, short_side: int, long_side: int) -> float:
-    return min(short_side / min(height, width), long_side / max(height, width))
-
-
 def _interval(name: str, value: float | Sequence[float], *, around: float, least: float) -> tuple[float, float]:
     if isinstance(value, int | float):
         interval = (max(least, around - value), around + value)
@@ -248,3 +216,21 @@ def _from_rows(rows: np.ndarray) -> BoxTargets:
     boxes, crowd = rows[:, :4].astype(np.float32), rows[:, CROWD] > 0
     labels = rows[~crowd, LABEL].astype(np.int64)
     return BoxTargets(torch.from_numpy(boxes[~crowd]), torch.from_numpy(labels), torch.from_numpy(boxes[crowd]))
+
+
+def _check_transforms(transforms: Sequence[Any]) -> None:
+    mixing_is_over = False
+    for position, transform in enumerate(transforms):
+        place = f"augment.transforms[{position}]"
+        if not isinstance(transform, Mixing | A.BasicTransform | A.BaseCompose):
+            raise ConfigError(
+                f"{place} is no transform of albumentations but {transform!r}",
+                fix="give transforms with _target_: albumentations.<name>, or one of docs/augmentation.md",
+            )
+        if mixing_is_over and isinstance(transform, Mixing):
+            raise ConfigError(
+                f"{place}, {type(transform).__name__}, stands after a transform of one image",
+                why="images are mixed first; what stands before them in the list would be applied after them",
+                fix="move it to the beginning of augment.transforms",
+            )
+        mixing_is_over = not isinstance(transform, Mixing)

@@ -43,6 +43,7 @@ class Collate:
             image_ids=[sample.image_id for sample in samples],
             original_sizes=[sample.original_size for sample in samples],
             box_targets=box_targets,
+            replaced=[reason for sample in samples for reason in sample.replaced],
         )
 
     def _round_up(self, side: int) -> int:

@@ -23,6 +23,7 @@ from retina.structures import BoxTargets, Sample
 
 NUM_FIRST_IMAGES = 5  # where all of them are missing, the folder is taken for the wrong one
 
+
 class DetectionDataset:
     """Images with boxes, parsed once into flat arrays that loader processes share.
 

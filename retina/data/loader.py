@@ -6,6 +6,7 @@ import os
 import signal
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
@@ -13,9 +14,10 @@ import cv2
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from retina.data.augment import Augment
+from retina.data.augment import Augment, AugmentUntil
 from retina.data.dataset import DetectionDataset
 from retina.data.samplers import SampleKey
+from retina.data.stand_ins import StandIns
 from retina.errors import OutOfMemoryError, RetinaError
 from retina.structures import Batch, BoxTargets, Sample
 
@@ -25,12 +27,18 @@ PREFETCH_FACTOR = 4  # batches that each process makes ahead: hides an image tha
 class AugmentedImages(Dataset[Sample]):
     """The images of a data set after augmentation, by key."""
 
-    def __init__(self, dataset: DetectionDataset, augment: Augment) -> None:
-        self.dataset, self.augment = dataset, augment
+    def __init__(
+        self, dataset: DetectionDataset, augment: Augment | AugmentUntil, *, on_bad_image: str = "error"
+    ) -> None:
+        """Args: ``on_bad_image``: ``error``, or ``skip``: another image stands in, see :class:`StandIns`."""
+        self.dataset, self.augment, self.on_bad_image = dataset, augment, on_bad_image
 
     def __getitem__(self, key: SampleKey) -> Sample:
-        sample = self.dataset.sample(key.index, self.augment.shrink)
-        return self.augment(sample, epoch=key.epoch, index=key.index)
+        if self.on_bad_image == "error":
+            return self.augment(key, self.dataset)
+        images = StandIns(self.dataset, seed=self.augment.seed, epoch=key.epoch)
+        sample = self.augment(key, images)
+        return replace(sample, replaced=tuple(dict.fromkeys(images.replaced))) if images.replaced else sample
 
 
 class BatchLoader(DataLoader):
@@ -50,12 +58,13 @@ class BatchLoader(DataLoader):
 
 def build_train_loader(
     dataset: DetectionDataset,
-    augment: Augment,
+    augment: Augment | AugmentUntil,
     collate: Callable[[list[Sample]], Batch],
     sampler: Sampler[list[SampleKey]],
     *,
     workers: int,
     pin_memory: bool,
+    on_bad_image: str = "error",
 ) -> BatchLoader:
     """Return an iterable over the batches of ``sampler``.
 
@@ -66,9 +75,10 @@ def build_train_loader(
         sampler: yields the keys of one batch at a time.
         workers: processes; 0 loads in the calling process.
         pin_memory: put batches into page-locked memory, for copies to a GPU.
+        on_bad_image: ``error``, or ``skip``: another image stands in, and the batch says so.
     """
     return BatchLoader(
-        _Batches(AugmentedImages(dataset, augment), collate),
+        _Batches(AugmentedImages(dataset, augment, on_bad_image=on_bad_image), collate),
         batch_sampler=sampler,
         collate_fn=_unchanged,
         num_workers=workers,

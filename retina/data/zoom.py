@@ -10,6 +10,8 @@ from typing import Any
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks the network for a newer version
 import albumentations as A  # noqa: E402
 
+from retina.data.resize import Resize  # noqa: E402
+
 # What does the same to an image of any size: no parameter in pixels, no zoom. A kind that is derived from one of these
 # may do more, so it is not of them.
 SIZELESS = frozenset(
@@ -24,8 +26,11 @@ SIZELESS = frozenset(
 def max_zoom(transforms: Sequence[Any]) -> float:
     """Return how much larger than by the plain resize ``transforms`` can show a pixel; infinite where not known.
 
-    A transform that is not listed says it with an attribute ``max_zoom``, as ours do.
+    A transform that is not listed says it with an attribute ``max_zoom``, as ours do. What stands after a
+    :class:`Resize` sees pixels of the network's input only.
     """
+    resizes = [position for position, transform in enumerate(transforms) if isinstance(transform, Resize)]
+    transforms = transforms[: min(resizes, default=len(transforms))]
     leaves = [transform for transform in flatten(transforms) if not isinstance(transform, A.BaseCompose)]
     return math.prod(_zoom(transform) for transform in leaves)
 

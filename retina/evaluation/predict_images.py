@@ -49,9 +49,7 @@ class Predictor:
             original_size: (height, width) of the stored image, in whose pixels the boxes are; None: of ``image``.
         """
         original_size = original_size or (image.shape[0], image.shape[1])
-        sample = self.augment(
-            Sample(image, BoxTargets.empty(), image_id=0, original_size=original_size), epoch=0, index=0
-        )
+        sample = self.augment.resize(Sample(image, BoxTargets.empty(), image_id=0, original_size=original_size))
         height, width = sample.image.shape[:2]
         batch = ImageBatch(self._canvas(sample.image), torch.tensor([[height, width]])).to(self.device)
         with evaluation_mode(self.model):

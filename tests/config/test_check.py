@@ -88,6 +88,13 @@ def test_no_mistakes_raise_nothing() -> None:
     _check("optimizer.lr=0.1,0.2", "loss/box=l1,eiou", multirun=True)
 
 
+def test_lengths_that_are_numbers_in_their_file_may_be_epochs_on_the_command_line() -> None:
+    _check("schedule.warmup=1epoch", "augment=strong", "augment.until=-2epoch")
+    for mistake in ("schedule.warmup=soon", "augment.until=-2days", "optimizer.weight_decay=1epoch"):
+        with pytest.raises(ConfigError, match=mistake.split("=")[0]):
+            _check("augment=strong", mistake)
+
+
 def test_custom_data_passes_with_its_four_paths() -> None:
     paths = [f"dataset.{split}.{part}=x" for split in ("train", "val") for part in ("images", "annotations")]
     _check("dataset=custom", *paths)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -57,6 +59,11 @@ def test_ids_and_stored_sizes_are_kept():
     assert batch.image_ids == [7, 3]
     assert batch.original_sizes == [(80, 66), (40, 140)]
     assert len(batch) == 2
+
+
+def test_what_was_wrong_with_images_is_gathered():
+    one, other = replace(sample(8, 8), replaced=("a", "b")), replace(sample(8, 8), replaced=("c",))
+    assert Collate(RecordingAssigner())([one, sample(8, 8), other]).replaced == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize(("divisor", "canvas"), [(1, (40, 70)), (32, (64, 96)), (128, (128, 128))])

@@ -17,11 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from retina.data.augment import Augment, ScaleCrop, resized_size
+from retina.data.augment import Augment
+from retina.data.crops import ScaleCrop
 from retina.data.dataset import DetectionDataset
 from retina.data.images import read_image, read_shrunk
 from retina.data.jpeg import reduced_size
 from retina.data.loader import AugmentedImages
+from retina.data.resize import resized_size
 from retina.data.samplers import SampleKey
 from retina.errors import DataError
 
@@ -153,7 +155,7 @@ def test_the_switch_gives_whole_images_byte_for_byte(tmp_path):
     plain = Augment(transforms, short_side=60, long_side=100, seed=3)
     images = AugmentedImages(dataset, plain)
     for epoch in range(6):
-        ours, expected = images[SampleKey(epoch, 0)], plain(dataset.sample(0), epoch=epoch, index=0)
+        ours, expected = images[SampleKey(epoch, 0)], plain.transform(dataset.sample(0), SampleKey(epoch, 0))
         np.testing.assert_array_equal(ours.image, expected.image)
         assert torch.equal(ours.targets.boxes, expected.targets.boxes)
     reduced = Augment(transforms, short_side=60, long_side=100, seed=3, reduced_decoding=True)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from itertools import islice
 from multiprocessing.reduction import ForkingPickler
 
@@ -15,6 +16,8 @@ from retina.data.collate import Collate
 from retina.data.dataset import DetectionDataset
 from retina.data.loader import AugmentedImages, build_eval_loader, build_train_loader, suggested_workers
 from retina.data.samplers import EvalBatchSampler, KeyedBatchSampler, SampleKey
+from retina.data.sampling import RepeatFactor
+from retina.data.sampling_shape import AspectRatio
 from retina.errors import DataError, OutOfMemoryError
 from retina.structures import AnchorTargets, Batch, BoxTargets
 
@@ -33,15 +36,16 @@ def dataset(coco_folder) -> DetectionDataset:
     return DetectionDataset(coco_folder / "images", coco_folder / "instances.json", name="tiny", split="train")
 
 
-def train_loader(dataset, *, workers: int, start: int = 0):
+def train_loader(dataset, *, workers: int, start: int = 0, images=None, on_bad_image="error", **ranks):
     transforms = [A.HorizontalFlip(p=0.5), ScaleCrop(p=0.5), ColorMatrix(p=0.8)]
     return build_train_loader(
         dataset,
         Augment(transforms, short_side=64, long_side=96, seed=3),
         Collate(assign_first_box),
-        KeyedBatchSampler(len(dataset), batch_size=4, seed=3, start=start),
+        KeyedBatchSampler(images or len(dataset), batch_size=4, seed=3, start=start, **ranks),
         workers=workers,
         pin_memory=False,
+        on_bad_image=on_bad_image,
     )
 
 
@@ -175,6 +179,43 @@ def test_boxes_go_between_processes_by_value_not_by_shared_memory_files():
     assert torch.equal(back.boxes, targets.boxes)
     assert torch.equal(back.labels, targets.labels)
     assert back.crowd_boxes.shape == (0, 4)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_batches_are_the_same_however_processes_are_started(dataset, method):
+    loader = train_loader(dataset, workers=1)
+    loader.multiprocessing_context = method
+    for first, second in zip(islice(loader, 3), islice(train_loader(dataset, workers=0), 3), strict=True):
+        assert_equal(first, second)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_batches_say_which_images_others_stand_in_for(dataset, coco_folder, workers):
+    (coco_folder / "images" / "b.png").write_bytes(b"damaged")
+    batches = list(islice(train_loader(dataset, workers=workers, on_bad_image="skip"), 6))  # 24 images, 4 epochs
+    said = [reason for batch in batches for reason in batch.replaced]
+    assert len(said) == 4
+    assert len(set(said)) == 1
+    assert said[0].startswith("image 7 'b.png' cannot be decoded: ")
+    ids = [id for batch in batches for id in batch.image_ids]
+    assert 7 not in ids
+    assert len(ids) == 24
+    for first, second in zip(batches, islice(train_loader(dataset, workers=0, on_bad_image="skip"), 6), strict=True):
+        assert_equal(first, second)
+
+
+def test_ranks_share_the_images_of_every_epoch_between_them(dataset):
+    sampling = RepeatFactor(threshold=0.5).orders(dataset)
+    for orders in (len(dataset), sampling, AspectRatio(group_size=4).orders(dataset)):
+        length = orders if isinstance(orders, int) else orders.length
+        ids: list[int] = []
+        for rank in range(2):
+            loader = train_loader(dataset, workers=0, images=orders, rank=rank, world_size=2)
+            ids += [id for batch in islice(loader, length) for id in batch.image_ids]  # 4 epochs
+        counts = Counter(ids)
+        assert set(counts) == {1, 3, 7, 12, 40, 99}
+        assert sum(counts.values()) == 4 * length
+        assert length > 6 or set(counts.values()) == {4}
 
 
 def test_an_augmented_image_is_a_function_of_its_key(dataset):

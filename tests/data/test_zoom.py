@@ -5,7 +5,11 @@ import math
 import albumentations as A
 import pytest
 
-from retina.data.augment import ColorMatrix, ScaleCrop
+from retina.data.augment import ColorMatrix
+from retina.data.copy_paste import CopyPaste
+from retina.data.crops import CenterSafeCrop, LargeScaleJitter, ScaleCrop
+from retina.data.mixing import MixUp, Mosaic
+from retina.data.resize import Resize
 from retina.data.zoom import flatten, max_zoom
 
 
@@ -30,6 +34,10 @@ class Derived(A.HorizontalFlip):
         ([A.OneOf([A.Sequential([ScaleCrop((1, 1.5)), A.VerticalFlip()]), A.D4()])], 1.5),
         ([Declared()], 3),
         ([A.RandomCrop(16, 16)], math.inf),
+        ([Mosaic((0.4, 0.8)), MixUp()], 1),
+        ([Mosaic((0.4, 1.5)), CopyPaste(scale=(0.5, 1.2)), LargeScaleJitter((0.1, 2))], 3.6),
+        ([CenterSafeCrop(0.25)], 4),
+        ([ScaleCrop((1, 1.5)), Resize(), A.GaussNoise(), A.RandomCrop(16, 16)], 1.5),  # they see the input's pixels
         ([A.HorizontalFlip(), A.OneOf([A.Blur(), A.NoOp()])], math.inf),
         ([Derived()], math.inf),
     ],

@@ -16,6 +16,7 @@ from torch import nn
 from retina.data.augment import Augment
 from retina.data.collate import Collate
 from retina.data.dataset import DetectionDataset
+from retina.data.samplers import SampleKey
 from retina.detection.anchors import AnchorGenerator
 from retina.detection.assign import Assigner
 from retina.detection.postprocess import PostProcess
@@ -151,7 +152,7 @@ def test_prediction_and_evaluation_find_the_same(tmp_path, annotations_file, ins
         "device": CPU,
     }
     augment = Augment([], short_side=90, long_side=160, seed=0)  # neither side a multiple of 32
-    samples = [augment(dataset.sample(i), epoch=0, index=i) for i in range(3)]
+    samples = [augment.transform(dataset.sample(i), SampleKey(0, i)) for i in range(3)]
     loader = [Collate(Assigner(anchors))([sample]) for sample in samples]
     evaluation = Evaluator(loader=loader, dataset=dataset, **found_by)(model)
     predictor = Predictor(model=model, augment=augment, class_names="abc", category_ids=(3, 7, 90), **found_by)

@@ -146,7 +146,7 @@ def _check_writable(dataset: DetectionDataset, to: str) -> None:
             problems.append(f"image {name!r}")
     if problems:
         raise DataError(
-            f"names that cannot be written as {to}: {dataset.annotations_file} [{first_five(problems)}]",
+            f"names that cannot be written as {to}: {dataset.annotations.source} [{first_five(problems)}]",
             why=f"names with line breaks or spaces at an end are read back as others; images end in "
             f"{', '.join(IMAGE_SUFFIXES)}",
             fix="rename them first, or choose to=coco",
@@ -167,7 +167,7 @@ def _check_images(dataset: DetectionDataset) -> None:
             missing.append(error.what)
     if missing:
         raise DataError(
-            f"images of {dataset.annotations_file} cannot be taken: {first_five(missing)}",
+            f"images of {dataset.annotations.source} cannot be taken: {first_five(missing)}",
             why="a data set without them would be another one; nothing was written",
             fix="put the images there, or convert the annotations alone: images=none",
         )
