@@ -96,7 +96,7 @@ def parse_and_cache(file: Path, **_: Any) -> dict[str, Any]:
 
 def parse_only(file: Path, **_: Any) -> dict[str, Any]:
     """Measure the streaming parse alone: columns and checks of the single records."""
-    from retina.data.coco_file import read_coco
+    from retina.data.coco.file import read_coco
 
     before, start = _peak(), time.perf_counter()
     content = read_coco(file)[0]

@@ -12,7 +12,7 @@ import numpy as np
 
 from retina.data import kinds
 from retina.data.box_checks import duplicate_boxes, look_at_boxes, read_as_corners, read_as_relative
-from retina.data.coco_records import annotation_name
+from retina.data.coco.records import annotation_name
 from retina.data.findings import Findings, Kind
 from retina.data.flat_text import FlatText
 from retina.errors import NUM_SHOWN

@@ -12,8 +12,8 @@ import numpy as np
 from retina.data import kinds
 from retina.data.annotation_checks import Draft, check_names, check_objects, usable_boxes
 from retina.data.box_checks import near_duplicate_pairs
-from retina.data.coco_file import read_coco
-from retina.data.coco_records import NO_ID, annotation_name
+from retina.data.coco.file import read_coco
+from retina.data.coco.records import NO_ID, annotation_name
 from retina.data.findings import Finding, Findings, Kind
 from retina.data.flat_text import FlatText
 from retina.errors import ConfigError, DataError, counted

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from retina.data.box_checks import OUTSIDE_TOLERANCE, look_at_boxes, read_as_corners, read_as_relative
-from retina.data.coco_records import box_of
+from retina.data.coco.records import box_of
 from retina.errors import first_five
 
 # Beyond this share of the images something else is wrong (the folder, most likely), so none is left out.

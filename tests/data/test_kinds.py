@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from retina.data import coco_kinds, kinds
+from retina.data import kinds
+from retina.data.coco import kinds as coco_kinds
 from retina.data.findings import Kind
 
 

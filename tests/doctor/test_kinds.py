@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import retina.data.coco_kinds as coco_kinds
+import retina.data.coco.kinds as coco_kinds
 import retina.data.kinds as annotation_kinds
 from retina.data.findings import Finding, Kind
 from retina.doctor import kinds

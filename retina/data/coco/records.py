@@ -8,7 +8,8 @@ from typing import Any
 
 from retina.data import kinds
 from retina.data.box_checks import OUTSIDE_TOLERANCE
-from retina.data.coco_kinds import (
+from retina.data.coco.json_stream import DUPLICATE_KEYS
+from retina.data.coco.kinds import (
     AREA_ASSUMED,
     BOX_FROM_POLYGON,
     CROWD_ASSUMED,
@@ -24,7 +25,6 @@ from retina.data.coco_kinds import (
 )
 from retina.data.findings import Kind
 from retina.data.images import leaves_folder
-from retina.data.json_stream import DUPLICATE_KEYS
 
 Problem = tuple[Kind, str]  # what is wrong, and what was found: "found '40'"
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from retina.data.coco_kinds import AREA_ASSUMED, ID_UNUSABLE
-from retina.data.coco_records import (
+from retina.data.coco.json_stream import DUPLICATE_KEYS
+from retina.data.coco.kinds import AREA_ASSUMED, ID_UNUSABLE
+from retina.data.coco.records import (
     NO_ID,
     Problem,
     box_of,
@@ -22,7 +23,6 @@ from retina.data.coco_records import (
 from retina.data.findings import Kind
 from retina.data.flat_text import FlatText
 from retina.data.images import leaves_folder
-from retina.data.json_stream import DUPLICATE_KEYS
 from retina.errors import NUM_SHOWN
 
 SECTIONS = ("images", "annotations", "categories")

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from retina.data.coco_columns import SECTIONS, CocoColumns, Place
-from retina.data.coco_kinds import (
+from retina.data.coco.columns import SECTIONS, CocoColumns, Place
+from retina.data.coco.json_stream import JsonError, JsonStream
+from retina.data.coco.kinds import (
     ANNOTATION_ID_TWICE,
     BYTE_ORDER_MARK,
     CATEGORY_ID_GAPS,
@@ -31,10 +32,9 @@ from retina.data.coco_kinds import (
     TRUNCATED,
     unknown_reference,
 )
-from retina.data.coco_records import annotation_name, is_whole
+from retina.data.coco.records import annotation_name, is_whole
 from retina.data.findings import Findings, Kind
 from retina.data.flat_text import FlatText
-from retina.data.json_stream import JsonError, JsonStream
 from retina.data.remote import read_chunks
 from retina.errors import NUM_SHOWN, DataError
 

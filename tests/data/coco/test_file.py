@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from retina.data.annotations import inspect_coco, read_annotations
-from retina.data.coco_file import read_coco
+from retina.data.coco.file import read_coco
 from retina.errors import DataError
 
 

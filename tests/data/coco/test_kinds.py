@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from retina.data import coco_kinds
+from retina.data.coco import kinds as coco_kinds
 
 
 def test_each_section_and_key_has_a_kind_of_its_own():

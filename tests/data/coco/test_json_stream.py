@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retina.data import json_stream
-from retina.data.json_stream import DUPLICATE_KEYS, JsonError, JsonStream
+from retina.data.coco import json_stream
+from retina.data.coco.json_stream import DUPLICATE_KEYS, JsonError, JsonStream
 
 TEXT = st.text(st.sampled_from('a"\\{}[],: \néл猫\U0001f600'), max_size=6)
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT

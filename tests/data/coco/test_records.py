@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from retina.data.coco_records import (
+from retina.data.coco.records import (
     annotation_name,
     box_of,
     check_annotation,
