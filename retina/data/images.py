@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from retina.data import remote
+from retina.data.file_names import leaves_folder
 from retina.data.jpeg import COLOR_FLAGS, Shrink, jpeg_size, reduced_size
 from retina.errors import DataError
 
 # 1: the pixels as stored; 0: turned as the EXIF orientation says, as image viewers show them.
 EXIF_POLICIES = {"ignore": cv2.IMREAD_IGNORE_ORIENTATION, "apply": 0}
-
-
-def leaves_folder(file_name: str) -> bool:
-    """Tell whether the text of ``file_name`` points outside of its folder (absolute, ``..``, NUL, not text)."""
-    if not file_name or "\0" in file_name or file_name[0] in "/\\" or re.match(r"[A-Za-z]:[/\\]", file_name):
-        return True
-    try:
-        os.fsencode(file_name)
-    except UnicodeEncodeError:
-        return True
-    return ".." in file_name and ".." in re.split(r"[/\\]", file_name)
 
 
 def image_path(folder: str, file_name: str, place: str) -> str:
@@ -63,11 +53,8 @@ def image_path(folder: str, file_name: str, place: str) -> str:
 
 def encoded_image(path: str) -> np.ndarray:
     """Return the ``(bytes,)`` uint8 content of a file on disk, or at an address such as ``s3://bucket/a.jpg``."""
-    if "://" in path:
-        from retina.data import remote  # which asks this module whether a name stays inside
-
-        if remote.is_remote(path):
-            return np.frombuffer(remote.read_bytes(path), dtype=np.uint8)
+    if remote.is_remote(path):
+        return np.frombuffer(remote.read_bytes(path), dtype=np.uint8)
     return np.fromfile(path, dtype=np.uint8)
 
 

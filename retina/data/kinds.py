@@ -68,4 +68,4 @@ CLASS_NAME_ALIKE = Kind("class-name-alike", "warning", "class whose name differs
 CLASS_NAME_EMPTY = Kind("class-name-empty", "warning", "class without a name", "classes without a name", "kept",
                         "name it")  # fmt: skip
 CLASS_UNUSED = Kind("class-unused", "note", "class without objects", "classes without objects",
-                    "the network has an output for it")  # fmt: skip
+                    "the network has an output for each")  # fmt: skip

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from retina.data.images import leaves_folder
+from retina.data.file_names import leaves_folder
 from retina.errors import DataError
 
 _CHUNK = 1 << 20  # bytes

@@ -62,7 +62,7 @@ TINY_CLASS = Kind("class-tiny", "warning", "class has fewer than 10 objects to l
 IMBALANCE = Kind("class-imbalance", "note", "class has under 1 % of the objects of the most frequent one",
                  "classes have under 1 % of the objects of the most frequent one", "learned slowly")  # fmt: skip
 UNSEEN_CLASS = Kind("class-only-evaluated", "warning", "class has objects to be found but none to learn from",
-                    "classes have objects to be found but none to learn from", "its AP will be 0")  # fmt: skip
+                    "classes have objects to be found but none to learn from", "each will have an AP of 0")  # fmt: skip
 UNREACHED = Kind("object-unreached", "note", "object that no anchor reaches at IoU 0.5",
                  "objects that no anchor reaches at IoU 0.5", "matched with their best anchor, however little it fits",
                  "python tools/anchors.py with the same settings; or a larger image.short_side")  # fmt: skip

@@ -20,9 +20,9 @@ from retina.data.coco.records import (
     check_image,
     is_whole,
 )
+from retina.data.file_names import leaves_folder
 from retina.data.findings import Kind
 from retina.data.flat_text import FlatText
-from retina.data.images import leaves_folder
 from retina.errors import NUM_SHOWN
 
 SECTIONS = ("images", "annotations", "categories")

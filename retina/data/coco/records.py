@@ -23,8 +23,8 @@ from retina.data.coco.kinds import (
     unknown_reference,
     without_key,
 )
+from retina.data.file_names import leaves_folder
 from retina.data.findings import Kind
-from retina.data.images import leaves_folder
 
 Problem = tuple[Kind, str]  # what is wrong, and what was found: "found '40'"
 

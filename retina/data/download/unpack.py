@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-from retina.data.images import leaves_folder
+from retina.data.file_names import leaves_folder
 from retina.errors import DataError, first_five
 
 _CHUNK = 2**20

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from retina.data.images import image_path, leaves_folder
+from retina.data.file_names import leaves_folder
+from retina.data.images import image_path
 from retina.data.jpeg import jpeg_size
 from retina.errors import DataError
 
