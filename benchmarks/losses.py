@@ -30,7 +30,7 @@ SEEDS = (0, 1, 2)
 SETTINGS = ("image.short_side=192", "image.long_side=192", "train.max_steps=300", "eval.every=0", "checkpoint.every=0",
             "eval.num_pictures=0", "train.workers=0", "log.every=100")  # fmt: skip
 BASELINE = "focal + eiou"
-FOCAL_WEIGHTED = {"focal l1": "l1", "focal l1_eiou": "l1_eiou"}  # weighed by the focal factor of the class score
+FOCAL_WEIGHTED = {"l1 weighed": "l1", "l1_eiou weighed": "l1_eiou"}  # weighed by the focal factor of the class score
 
 
 def losses() -> dict[str, list[str]]:
