@@ -122,6 +122,7 @@ def main() -> None:
             "300 steps of 4 images of the embedded shapes at 192 px (the recipe takes 1,200 steps at 256), seeds "
             + ", ".join(map(str, SEEDS)) + "; averaged weights, 200 validation images",
             "beside the recipe: difference of the means, or none where the ranges of the seeds overlap",
+            "weighed: with loss.box.focal_gamma=2",
             "default weights of configs/loss/; a longer run or other data may order them otherwise",
         ],
         save=options.save,
