@@ -40,6 +40,7 @@ class DetectionDataset:
         exif: str = "ignore",
         on_bad_box: str = "clip",
         on_bad_image: str = "skip",
+        check_folder: bool = True,
     ) -> None:
         """Open ``annotations``; a file is parsed once and mapped from its cache from then on.
 
@@ -52,6 +53,7 @@ class DetectionDataset:
             exif: ``ignore`` (pixels as stored) or ``apply`` (turned as the camera noted); the boxes must belong to it.
             on_bad_box: ``clip``, ``drop`` or ``error``, see :func:`build_annotations`; of a file only.
             on_bad_image: ``skip`` or ``error``: what training does where :meth:`sample` raises.
+            check_folder: raise where none of the first images is in the folder.
 
         Raises:
             DataError: the folder or the file cannot be used; the annotations have findings that are errors.
@@ -68,7 +70,7 @@ class DetectionDataset:
         refuse_errors(annotations.findings)
         self.annotations = annotations
         self.annotations_file = Path(annotations.source)
-        if self.images_root is not None:
+        if self.images_root is not None and check_folder:
             self._check_folder()  # a wrong folder is told now, not when the first batch is loaded
 
     def __len__(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -65,12 +64,17 @@ def _opened(
         return Opened(split, None, findings, file)
     try:
         # Without findings, so that the images are looked at also where the annotations have errors.
-        dataset = DetectionDataset(None, replace(annotations, findings=()), name=folder.name, split=split,
-                                   exif=folder.exif, on_bad_image=folder.on_bad_image)  # fmt: skip
+        dataset = DetectionDataset(
+            images,
+            replace(annotations, findings=()),
+            name=folder.name,
+            split=split,
+            exif=folder.exif,
+            on_bad_image=folder.on_bad_image,
+            check_folder=False,
+        )
     except DataError as error:
         return Opened(split, None, (*findings, *_unreadable(str(file or images), error)), file)
-    # Given afterwards: the constructor refuses a folder without the first image.
-    dataset.images_root, dataset._resolved_root = images, os.path.realpath(images)
     return Opened(split, dataset, findings, file)
 
 
