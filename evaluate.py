@@ -21,7 +21,7 @@ from retina.config.command import run_command
 def evaluate(config: DictConfig) -> None:
     """Compute, print and write the metrics that ``config`` asks for."""
     # Imports torch, which takes seconds: mistakes in the command have been told by now.
-    from retina.config import runs
+    from retina.commands import runs
 
     runs.evaluate(config)
 

@@ -22,7 +22,7 @@ from retina.config.command import run_command
 def train(config: DictConfig) -> None:
     """Build the run that ``config`` describes and train it to its end."""
     # Imports torch, which takes seconds: mistakes in the command have been told by now.
-    from retina.config import runs
+    from retina.commands import runs
 
     runs.train(config)
 

@@ -24,14 +24,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from input_pipeline import draw_folder, open_folder  # noqa: E402
 
 from retina.benchmark.measure import Timing, report  # noqa: E402
-from retina.config.build import build_node  # noqa: E402
+from retina.commands.building import build_node  # noqa: E402
 from retina.config.compose import compose_config, group_options  # noqa: E402
 from retina.data.augment import Augment  # noqa: E402
-from retina.data.copy_paste import CopyPaste  # noqa: E402
-from retina.data.crops import CenterSafeCrop, LargeScaleJitter  # noqa: E402
 from retina.data.dataset import DetectionDataset  # noqa: E402
-from retina.data.mixing import MixUp, Mosaic  # noqa: E402
 from retina.data.samplers import SampleKey  # noqa: E402
+from retina.data.transforms.copy_paste import CopyPaste  # noqa: E402
+from retina.data.transforms.crops import CenterSafeCrop, LargeScaleJitter  # noqa: E402
+from retina.data.transforms.mixing import MixUp, Mosaic  # noqa: E402
 
 SHORT_SIDE, LONG_SIDE = 800, 1333
 NUM_IMAGES = 8  # a call, as many as open_folder opens

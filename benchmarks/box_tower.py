@@ -5,7 +5,7 @@
 
 One image of 800 x 1056, a pyramid of 256 channels, four convolutions and the last one, the positive anchors of random
 objects. Outputs and gradients are compared before they are timed. `cell cost` is the time of the listed cells over
-their number, beside that of the whole maps: the constant in `retina/models/lazy_subnet.py`.
+their number, beside that of the whole maps: the constant in `retina/models/lazy_tower/subnet.py`.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from retina.benchmark.measure import alternate, peak_memory, report
 from retina.benchmark.synthetic import synthetic_targets
 from retina.detection.assign import Assigner
-from retina.models.cells import plan_tower
+from retina.machine import autocast
 from retina.models.heads import Subnet, box_subnet
-from retina.models.lazy_subnet import lazy_outputs
-from retina.training.precision import autocast
+from retina.models.lazy_tower.plan import plan_tower
+from retina.models.lazy_tower.subnet import lazy_outputs
 
 CANVAS, CHANNELS, DEPTH = (800, 1056), 256, 4
 LAZY, WHOLE = "where asked for", "whole"

@@ -28,9 +28,9 @@ from retina.benchmark.steps import Detection
 from retina.benchmark.synthetic import synthetic_images, synthetic_scores, synthetic_targets
 from retina.detection.anchors import AnchorGenerator
 from retina.detection.postprocess import PostProcess
+from retina.machine import autocast
 from retina.models.retinanet import build_retinanet
 from retina.structures import Detections, Predictions
-from retina.training.precision import autocast
 
 NUM_CLASSES, DEPTH, NUM_OBJECTS = 80, 50, 7
 OURS, SHIPPED, CHANNELS_LAST = "ours", "torchvision", "torchvision channels-last"

@@ -34,9 +34,9 @@ from retina.detection.assign import Assigner
 from retina.detection.criterion import Criterion
 from retina.detection.losses.box import L1Loss
 from retina.detection.losses.classification import FocalLoss
+from retina.machine import autocast
 from retina.models.retinanet import RetinaNet, build_retinanet
 from retina.training.optimizers import build_sgd
-from retina.training.precision import autocast
 
 NUM_CLASSES, DEPTH = 80, 50
 SHAPES = {"2x512x512": (2, 512, 512), "1x800x1056": (1, 800, 1056)}

@@ -12,6 +12,9 @@ if os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1") != "1":
     # Set before torch is imported: threads of several test processes would wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# After the number of threads is set, since it imports torch.
+from tests.sound_data import data, make_data  # noqa: E402, F401  # fixtures
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # 12 drawn images, seen at 64 pixels by a narrow network for a few steps.

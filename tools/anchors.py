@@ -14,7 +14,7 @@ from retina.config.command import run_command  # noqa: E402
 def anchors(config: Any) -> None:
     """Print which boxes the configured anchors reach, and write better ones."""
     # Imported here, so that a mistake on the command line is told before torch is loaded.
-    from retina.config.tools.anchors import fit_config
+    from retina.anchors.command import fit_config
 
     fit_config(config)
 

@@ -14,7 +14,7 @@ from retina.config.command import run_command  # noqa: E402
 def benchmark(config: Any) -> None:
     """Print how fast the configured network trains and detects, and in how much memory."""
     # Imported here, so that a mistake on the command line is told before torch is loaded.
-    from retina.config.tools.benchmark import measure_config
+    from retina.benchmark.command import measure_config
 
     measure_config(config)
 

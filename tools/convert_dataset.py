@@ -14,7 +14,7 @@ from retina.config.command import run_command  # noqa: E402
 def convert_dataset(config: Any) -> None:
     """Write the data set ``config.dataset`` in the format ``config.to`` and print what was done."""
     # Imported here, so that a mistake on the command line is told before torch is loaded.
-    from retina.config.tools.convert_dataset import convert_config
+    from retina.formats.command import convert_config
 
     convert_config(config)
 

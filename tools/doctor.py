@@ -14,7 +14,7 @@ from retina.config.command import run_command  # noqa: E402
 def doctor(config: Any) -> None:
     """Print and write what is wrong, odd and worth knowing about the configured data set."""
     # Imported here, so that a mistake on the command line is told before torch is loaded.
-    from retina.config.tools.doctor import examine_config
+    from retina.doctor.command import examine_config
 
     examine_config(config)
 

@@ -13,7 +13,7 @@ from retina.config.command import run_command  # noqa: E402
 
 def download(config: Any) -> None:
     """Bring the data set ``config.dataset`` into the folder ``config.root``."""
-    from retina.config.tools.download import download_config
+    from retina.download.command import download_config
 
     download_config(config)
 

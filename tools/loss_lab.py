@@ -14,7 +14,7 @@ from retina.config.command import run_command  # noqa: E402
 def loss_lab(config: Any) -> None:
     """Write pictures of every loss and, with a checkpoint, of what they do to its model on data."""
     # Imported here, so that a mistake on the command line is told before torch is loaded.
-    from retina.config.tools.loss_lab import show_losses
+    from retina.lab.command import show_losses
 
     show_losses(config)
 

@@ -14,8 +14,8 @@ from retina.config.command import run_command  # noqa: E402
 def predict(config: Any) -> None:
     """Draw and list what the checkpoint finds in ``config.source``."""
     # Imported here, so that a mistake on the command line is told before torch is loaded.
-    from retina.config.runs import load_predictor
-    from retina.evaluation.predict_images import check_settings, find_images, predict_images
+    from retina.commands.predict import check_settings, find_images, predict_images
+    from retina.commands.runs import load_predictor
 
     check_settings(ckpt=config.ckpt, score_threshold=config.score_threshold)
     paths = find_images(config.source)

@@ -14,7 +14,7 @@ from retina.config.command import run_command  # noqa: E402
 def show_batch(config: Any) -> None:
     """Write the first batches of a run, or of one of its epochs, as pictures."""
     # Imported here, so that a mistake on the command line is told before torch is loaded.
-    from retina.config.tools.show_batch import show_batches
+    from retina.commands.show_batch import show_batches
 
     for line in show_batches(config):
         print(line)

@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from retina.config.check import check_config, raise_mistakes
 from retina.config.compose import apply_value, first_line, group_options
+from retina.config.former_names import renamed
 from retina.config.overrides import Mistake, check_keys, parse_all, split_groups
 from retina.config.schema import SETTINGS_OF
 from retina.errors import ConfigError
@@ -83,7 +84,8 @@ def _saved_config(run_dir: Path) -> DictConfig:
         ) from error
     if not isinstance(config, DictConfig):
         raise ConfigError(f"resume: not a configuration: {file}")
-    return config
+    plain: Any = renamed(OmegaConf.to_container(config, resolve=False))
+    return OmegaConf.create(plain)
 
 
 def _text_in_checkpoint(path: Path) -> str:

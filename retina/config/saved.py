@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from retina.config.former_names import renamed
 from retina.config.values import check_nodes, check_scalars
 from retina.errors import CheckpointError, first_five
 from retina.settings import RunSettings
@@ -21,9 +22,9 @@ ALLOWED_TARGETS: dict[str, tuple[str, ...]] = {
     "dataset": (
         "retina.data.folders.CocoFolder",
         "retina.data.shapes.ShapesFolder",
-        "retina.data.formats.voc.VocFolder",
-        "retina.data.formats.yolo.YoloFolder",
-        "retina.data.formats.csv_table.CsvFolder",
+        "retina.formats.voc.VocFolder",
+        "retina.formats.yolo.YoloFolder",
+        "retina.formats.csv_table.CsvFolder",
     ),
 }
 
@@ -151,7 +152,7 @@ def _read(text: str) -> dict[str, Any]:
         raise _unusable("it is not YAML") from error
     if not isinstance(tree, dict):
         raise _unusable("it is not a mapping")
-    return tree
+    return renamed(tree)
 
 
 def _section(tree: Mapping[str, Any], section: str) -> dict[str, Any]:
@@ -195,7 +196,7 @@ def _unsafe(path: str, value: Any, targets: tuple[str, ...], *, is_root: bool = 
 def _without_weights(model: dict[str, Any]) -> dict[str, Any]:
     """Return ``model`` without the pretrained weights that its training began with: the checkpoint's follow."""
     # Imports torch.
-    from retina.models.backbones import resolve_norm
+    from retina.models.backbones.resnet import resolve_norm
 
     norm = resolve_norm(str(model.get("norm", "auto")), model.get("weights", "imagenet"))
     return {**model, "norm": norm, "weights": None}

@@ -38,7 +38,7 @@ SETTINGS_OF: dict[str, type] = {
 # The sections that a training run cannot do without.
 TRAIN_SECTIONS = ("dataset", "model", "anchors", "loss", "optimizer", "schedule", "augment", "postprocess")
 
-# Parameters that are not settings: the builder computes them (retina/config/build.py).
+# Parameters that are not settings: the builder computes them (retina/commands/building.py).
 FILLED_IN: dict[str, frozenset[str]] = {
     "model": frozenset({"num_classes", "num_anchors", "load_weights"}),
     "model.backbone": frozenset({"norm"}),
@@ -59,7 +59,7 @@ BUILDER_TAKES: dict[str, dict[str, str]] = {
 ALSO_FEEDS = {"retina.detection.assign.Assigner": "retina.detection.anchors.AnchorGenerator"}
 
 # Mappings without a `_target_` of their own, and what takes them.
-TAKEN_BY = {"model.backbone": "retina.models.backbones.ResNet"}
+TAKEN_BY = {"model.backbone": "retina.models.backbones.resnet.ResNet"}
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from retina.config.former_names import present_name
 from retina.config.kinds import ANY, Kind, kind_of, read_kind
 
 _PROJECT = "retina"
@@ -38,6 +39,7 @@ def read_signature(target: str) -> Signature | None:
     Raises:
         LookupError: there is no such package, module or name; the text is a sentence for the user.
     """
+    target = present_name(target)
     module, _, name = target.rpartition(".")
     if not module:
         raise LookupError(f"{target!r} is not the full name of a class or function, like package.module.Name")

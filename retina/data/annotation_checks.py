@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from retina.data import kinds
+from retina.data import catalogue as kinds
 from retina.data.box_checks import duplicate_boxes, look_at_boxes, read_as_corners, read_as_relative
 from retina.data.coco.records import annotation_name
 from retina.data.findings import Findings, Kind

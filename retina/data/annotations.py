@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from retina.data import kinds
+from retina.data import catalogue as kinds
 from retina.data.annotation_checks import Draft, check_names, check_objects, usable_boxes
 from retina.data.box_checks import near_duplicate_pairs
 from retina.data.coco.file import read_coco

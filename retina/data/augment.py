@@ -1,7 +1,7 @@
 """Augmentation under albumentations' interface, with randomness that is a function of seed, epoch and image.
 
-Augmentations that mix images (retina/data/mixing.py) come first; transforms of one image follow, ours (crops, colour as
-one matrix) and any other of albumentations; one resize by the field's rule ends it.
+Augmentations that mix images (retina/data/transforms/mixing.py) come first; transforms of one image follow, ours
+(crops, colour as one matrix) and any other of albumentations; one resize by the field's rule ends it.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import cv2
 import numpy as np
 import torch
 
-from retina.data.color import color_matrix
-from retina.data.crops import CROWD, LABEL, ScaleCrop
 from retina.data.jpeg import Shrink
-from retina.data.mixing import Mixing, Others, Scene
-from retina.data.resize import Resize, resize_scale
 from retina.data.samplers import SampleKey
-from retina.data.zoom import flatten, max_zoom
+from retina.data.transforms.color import color_matrix
+from retina.data.transforms.crops import CROWD, LABEL, ScaleCrop
+from retina.data.transforms.mixing import Mixing, Others, Scene
+from retina.data.transforms.resize import Resize, resize_scale
+from retina.data.transforms.zoom import flatten, max_zoom
 from retina.errors import ConfigError
 from retina.structures import BoxTargets, Sample
 
@@ -162,7 +162,7 @@ class ColorMatrix(A.ImageOnlyTransform):
     the colour circle: a number h means ``[-h, h]``.
     """
 
-    max_zoom = 1.0  # read by retina.data.zoom
+    max_zoom = 1.0  # read by retina.data.transforms.zoom
 
     def __init__(
         self,

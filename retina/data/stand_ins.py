@@ -12,7 +12,7 @@ from retina.data.samplers import epoch_order
 from retina.errors import DataError
 from retina.structures import Sample
 
-# A run stops at fewer different ones (retina/training/bad_images.py), so more in a row are not tried.
+# A run stops at fewer different ones (retina/data/bad_images.py), so more in a row are not tried.
 MAX_IN_A_ROW = 50
 
 

@@ -10,14 +10,14 @@ import cv2
 import numpy as np
 
 from retina.data.annotations import annotation_name, near_duplicate_boxes
+from retina.data.checks.images import is_local, place
 from retina.data.dataset import DetectionDataset
 from retina.data.findings import Finding
 from retina.doctor.duplicates import Pair, Picture
 from retina.doctor.examine import Examination, SplitExam
-from retina.doctor.image_check import is_local, place
 from retina.doctor.kinds import BAD_IMAGE, IDENTICAL, LEAK, NEAR, NEAR_LEAK, SMALL_SIDE, UNREACHED
+from retina.drawing.boxes import draw_boxes
 from retina.errors import RetinaError
-from retina.evaluation.draw import draw_boxes
 
 PER_FINDING = 4
 WIDTH = 440  # pixels of a picture on the page

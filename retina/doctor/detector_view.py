@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from retina.data.checks.images import place
 from retina.data.dataset import DetectionDataset
 from retina.data.findings import Finding, Findings
-from retina.doctor.image_check import place
 from retina.doctor.kinds import IMBALANCE, SMALL_SIDE, TINY_CLASS, TOO_MANY, UNREACHED
 
 # Areas in square pixels where small ends and large begins. Source: pycocotools, Params.areaRng.

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from retina.data.checks.images import ImageCheck, place
 from retina.data.dataset import DetectionDataset
 from retina.data.findings import Finding, Findings
-from retina.doctor.image_check import ImageCheck, place
 from retina.doctor.kinds import IDENTICAL, LEAK, NEAR, NEAR_LEAK, unchecked
 
 # Correlation of two gray copies from which pictures are nearly the same. Measured on 364 microscope images and 158

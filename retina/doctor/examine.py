@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from retina.data.annotations import annotation_name, near_duplicate_boxes
+from retina.data.catalogue import BOX_NEAR_DUPLICATE
+from retina.data.checks.images import ImageCheck, Track, check_images, is_local, untracked
 from retina.data.dataset import DetectionDataset
 from retina.data.findings import Finding, Findings
-from retina.data.kinds import BOX_NEAR_DUPLICATE
 from retina.doctor.detector_view import DetectorView, Lens, look_through, view_findings
 from retina.doctor.duplicates import Pair, duplicate_findings, find_duplicates
-from retina.doctor.image_check import ImageCheck, Track, check_images, is_local, untracked
 from retina.doctor.kinds import CLASSES_DIFFER, UNSEEN_CLASS, unchecked
 from retina.doctor.opening import Opened, open_split
 

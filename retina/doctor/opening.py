@@ -10,9 +10,9 @@ from retina.data.annotations import Annotations, inspect_coco
 from retina.data.dataset import DetectionDataset
 from retina.data.findings import Finding, Findings
 from retina.data.folders import CocoFolder
-from retina.data.formats.folder import FormatFolder
 from retina.doctor.kinds import UNREADABLE
 from retina.errors import DataError
+from retina.formats.folder import FormatFolder
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from retina.drawing.figures import GREY, line_style, new_axes
 from retina.lab.box_curves import MAX_SCALE
-from retina.lab.style import GREY, line_style, new_axes
 
 Curves = Mapping[str, Mapping[str, Any]]  # by name: x, loss, gradient
 

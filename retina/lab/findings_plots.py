@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from retina.lab.style import COLORS, GREY, INK, label_ends, line_style, new_axes, printable
+from retina.drawing.figures import COLORS, GREY, INK, label_ends, line_style, new_axes, printable
 
 Plain = Mapping[str, Any]
 

@@ -21,8 +21,8 @@ class LossPanels:
     def __call__(self, model: nn.Module) -> Panels:
         """Return pictures, histograms and scalars, all of whose names begin with ``loss_lab/``."""
         # Imported here: a run that asks for no panel never loads matplotlib.
+        from retina.drawing.figures import to_pixels
         from retina.lab.pictures import finding_pictures
-        from retina.lab.style import to_pixels
 
         findings = self.look(model)
         pictures = {f"loss_lab/{each.name}": to_pixels(each.draw()) for each in finding_pictures(findings.as_plain())}

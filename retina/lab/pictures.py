@@ -8,8 +8,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from retina.drawing.figures import styled
 from retina.lab import curve_plots, findings_plots
-from retina.lab.style import styled
 
 
 @dataclass(frozen=True)

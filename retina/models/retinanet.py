@@ -8,10 +8,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from retina.models.backbones import ResNet, resolve_norm
+from retina.models.backbones.resnet import ResNet, resolve_norm
 from retina.models.fpn import FeaturePyramid
 from retina.models.heads import Subnet, box_subnet, class_subnet, softmax_class_subnet
-from retina.models.lazy_subnet import can_be_lazy, lazy_outputs
+from retina.models.lazy_tower.subnet import can_be_lazy, lazy_outputs
 from retina.structures import BoxCells, ImageBatch, Predictions
 
 # Mean and standard deviation of ImageNet's RGB pixels in 0..255, what torchvision's weights were trained on.
@@ -120,7 +120,7 @@ def build_retinanet(
             without ``weights``, since random weights would stay random.
         weights: ``imagenet``, a file of a state dict, or None for random initialisation.
         load_weights: False where a checkpoint will bring all weights: nothing is fetched or read then.
-        norm: see :func:`retina.models.backbones.resolve_norm`.
+        norm: see :func:`retina.models.backbones.resnet.resolve_norm`.
         scores: what makes scores of the class logits; ``softmax`` has one more output an anchor, the background's. The
             classification loss decides it.
     """

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from retina.errors import CheckpointError, RetinaError
-from retina.training.atomic_file import replace_atomically, write_text_atomically
+from retina.files import replace_atomically, write_text_atomically
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from retina import distributed
 from retina.errors import ConfigError, RetinaError
-from retina.training import distributed
-from retina.training.atomic_file import write_text_atomically
+from retina.files import write_text_atomically
 from retina.training.environment import describe_environment
 
 # A later `resume=<folder>` on the command line: Hydra takes these for its own syntax.

@@ -14,7 +14,7 @@ from typing import TextIO
 import numpy as np
 
 from retina.errors import RetinaError
-from retina.training.atomic_file import write_text_atomically
+from retina.files import write_text_atomically
 from retina.training.console import Console
 from retina.training.tensorboard import Panels, TensorBoardWriter
 

@@ -16,18 +16,18 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
+from retina import distributed
+from retina.data.bad_images import BadImages
+from retina.drawing.samples import batch_pictures
 from retina.errors import DataError, DivergedError, Interrupted
-from retina.evaluation.pictures import batch_pictures
-from retina.evaluation.predict import Evaluation
+from retina.evaluation.evaluate import Evaluation
 from retina.evaluation.results import write_evaluation
+from retina.machine import autocast, gradient_scaler
 from retina.settings import Interval, RunSettings
 from retina.structures import Batch
-from retina.training import distributed
-from retina.training.bad_images import BadImages
 from retina.training.checkpoint import save_checkpoint
 from retina.training.compilation import compile_parts, without_compilation
 from retina.training.ema import Ema
-from retina.training.precision import autocast, gradient_scaler
 from retina.training.progress import Progress, RunLength
 from retina.training.run_directory import Phases
 from retina.training.run_log import RunLog

@@ -7,13 +7,13 @@ from itertools import islice
 import pytest
 import torch
 
-from retina.config.build import Machine, build_assigner, build_data_folder, run_settings
+from retina.commands.building import Machine, build_assigner, build_data_folder, run_settings
+from retina.commands.loading import build_augment, open_training_data, switch_epoch, train_loader_maker
 from retina.config.check import check_config
 from retina.config.compose import compose_config
-from retina.config.loading import build_augment, open_training_data, switch_epoch, train_loader_maker
 from retina.config.schema import SETTINGS_OF
 from retina.data.augment import Augment, AugmentUntil
-from retina.data.mixing import Mosaic
+from retina.data.transforms.mixing import Mosaic
 from retina.training.progress import RunLength
 
 

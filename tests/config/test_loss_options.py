@@ -16,10 +16,10 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from retina.config import build
-from retina.config.build import Machine, build_criterion, build_data_folder, run_settings
+from retina.commands import building as build
+from retina.commands.building import Machine, build_criterion, build_data_folder, run_settings
+from retina.commands.parts import build_parts
 from retina.config.compose import CONFIGS, compose_config, group_options
-from retina.config.parts import build_parts
 from retina.detection.criterion import Criterion
 from retina.structures import AnchorTargets, BackgroundHeat, Batch, Predictions
 

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torchvision.ops import box_iou
 
 from retina.boxes import decode_boxes
-from retina.config import runs
-from retina.config.build import Machine, build_data_folder, run_settings
+from retina.commands import runs
+from retina.commands.building import Machine, build_data_folder, run_settings
+from retina.commands.parts import build_parts
 from retina.config.command import run_command
 from retina.config.compose import compose_config
-from retina.config.parts import build_parts
 from retina.structures import Predictions
 from retina.training.checkpoint import load_checkpoint, save_checkpoint
 

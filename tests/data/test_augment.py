@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retina.data.augment import Augment, AugmentUntil, ColorMatrix
-from retina.data.crops import ScaleCrop
-from retina.data.mixing import MixUp, Mosaic
-from retina.data.resize import Resize, resized_size
 from retina.data.samplers import SampleKey
+from retina.data.transforms.crops import ScaleCrop
+from retina.data.transforms.mixing import MixUp, Mosaic
+from retina.data.transforms.resize import Resize, resized_size
 from retina.errors import ConfigError
 from retina.structures import BoxTargets, Sample
 
@@ -268,7 +268,7 @@ def test_transforms_can_be_given_as_a_list_of_settings():
         - {_target_: albumentations.VerticalFlip, p: 0.5}
         - {_target_: albumentations.RandomRotate90, p: 0.5}
         - {_target_: albumentations.OneOf, p: 1, transforms: [{_target_: albumentations.Blur, p: 1}]}
-        - {_target_: retina.data.crops.ScaleCrop, scale: [0.6, 1.6], p: 0.8}
+        - {_target_: retina.data.transforms.crops.ScaleCrop, scale: [0.6, 1.6], p: 0.8}
         - {_target_: retina.data.augment.ColorMatrix, brightness: [0.9, 1.2], hue: 0.02, p: 0.8}
         """
     )

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from retina.data.augment import Augment, ColorMatrix
-from retina.data.color import color_matrix
 from retina.data.samplers import SampleKey
+from retina.data.transforms.color import color_matrix
 from retina.structures import BoxTargets, Sample
 
 

@@ -17,11 +17,11 @@ import yaml
 from hydra.utils import instantiate
 
 from retina.data.augment import Augment
-from retina.data.copy_paste import CopyPaste
-from retina.data.crops import CenterSafeCrop, LargeScaleJitter, ScaleCrop
-from retina.data.mixing import MixUp, Mosaic
-from retina.data.resize import Resize
 from retina.data.samplers import SampleKey
+from retina.data.transforms.copy_paste import CopyPaste
+from retina.data.transforms.crops import CenterSafeCrop, LargeScaleJitter, ScaleCrop
+from retina.data.transforms.mixing import MixUp, Mosaic
+from retina.data.transforms.resize import Resize
 from retina.structures import BoxTargets, Sample
 
 _spec = importlib.util.spec_from_file_location("drawn_objects", Path(__file__).with_name("drawn_objects.py"))

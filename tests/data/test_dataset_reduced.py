@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from retina.data.augment import Augment
-from retina.data.crops import ScaleCrop
 from retina.data.dataset import DetectionDataset
 from retina.data.images import read_image, read_shrunk
 from retina.data.jpeg import reduced_size
 from retina.data.loader import AugmentedImages
-from retina.data.resize import resized_size
 from retina.data.samplers import SampleKey
+from retina.data.transforms.crops import ScaleCrop
+from retina.data.transforms.resize import resized_size
 from retina.errors import DataError
 
 SIZE = (483, 645)  # no side is a multiple of 2, 4 or 8

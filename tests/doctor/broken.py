@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from retina.config.runs import _check_same_classes
+from retina.commands.runs import _check_same_classes
+from retina.data.checks.start import check_before_training
 from retina.data.stand_ins import StandIns
-from retina.doctor.start_check import check_before_training
 
 FINE, TOLD, REFUSED = "fine", "told", "refused"
 ROWS: list[tuple[str, Callable, str, tuple[str, ...]]] = []

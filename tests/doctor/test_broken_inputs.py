@@ -19,7 +19,7 @@ from retina.config.command import run_command
 from retina.errors import RetinaError
 from tests.doctor import broken_annotations, broken_images
 from tests.doctor.broken import FINE, REFUSED, ROWS, TOLD, start
-from tests.doctor.conftest import sound_content
+from tests.sound_data import sound_content
 
 TABLES = (broken_annotations, broken_images)  # importing them fills ROWS
 
@@ -55,7 +55,7 @@ END_TO_END = ["file_cut_off", "image_unknown", "boxes_as_corners", "box_with_nan
 
 @pytest.mark.parametrize("name", END_TO_END)
 def test_the_command_ends_as_the_table_says(data, name, tmp_path, capsys, monkeypatch) -> None:
-    from retina.config.runs import train
+    from retina.commands.runs import train
 
     change, outcome, told = next(row[1:] for row in ROWS if row[0] == name)
     change(data)

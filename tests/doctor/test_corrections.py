@@ -7,7 +7,7 @@ from copy import deepcopy
 import pytest
 
 from retina.doctor.corrections import correct
-from tests.doctor.conftest import sound_content
+from tests.sound_data import sound_content
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
+from retina.data.checks.images import check_images
 from retina.doctor.duplicates import MAX_COMPARED, duplicate_findings, find_duplicates, near_pairs
-from retina.doctor.image_check import check_images
-from tests.doctor.conftest import encoded_picture
+from tests.sound_data import encoded_picture
 
 
 def checked(data):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 from retina.doctor.examine import examine
-from tests.doctor.conftest import sound_content
+from tests.sound_data import sound_content
 
 
 def named(examination):

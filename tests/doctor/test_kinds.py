@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import retina.data.catalogue as annotation_kinds
 import retina.data.coco.kinds as coco_kinds
-import retina.data.kinds as annotation_kinds
 from retina.data.findings import Finding, Kind
 from retina.doctor import kinds
 from retina.doctor.kinds import BAD_IMAGE, GRAY, MISSING, skipped

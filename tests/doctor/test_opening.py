@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import shutil
 
-from retina.data.formats.yolo import YoloFolder
 from retina.doctor.opening import open_split
+from retina.formats.yolo import YoloFolder
 
 
 def test_a_sound_split_is_opened_with_its_images(data):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from retina.drawing.figures import to_pixels
 from retina.lab import findings_plots
-from retina.lab.style import to_pixels
 from tests.lab.small_network import make_model
 from tests.lab.test_findings import empty
 

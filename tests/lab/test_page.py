@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 
+from retina.drawing.figures import to_svg
 from retina.lab.page import Drawn, Section, Table, as_file, write_page
 from retina.lab.pictures import finding_pictures
-from retina.lab.style import to_svg
 from retina.lab.tables import finding_tables
 from tests.lab.small_network import make_model
 

@@ -10,7 +10,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FrozenBatchNorm2d
 
 from retina.detection.anchors import AnchorGenerator
-from retina.models.backbones import ResNet
+from retina.models.backbones.resnet import ResNet
 from retina.models.retinanet import RetinaNet, build_retinanet
 from retina.structures import BoxCells, ImageBatch
 

@@ -27,7 +27,7 @@ def light_on_the_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
 @pytest.fixture
 def train(small: tuple[str, ...]) -> Callable[..., None]:
     """Run a training in this process with ``small`` and more overrides."""
-    from retina.config import runs
+    from retina.commands import runs
 
     return lambda *overrides: runs.train(compose_config("train", [*small, *overrides]).config)
 

@@ -10,7 +10,7 @@ import sys
 import pytest
 import torch
 
-from retina.config import runs
+from retina.commands import runs
 from retina.config.compose import compose_config
 from retina.config.resume import compose_resumed
 from retina.data.shapes import ShapesFolder

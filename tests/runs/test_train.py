@@ -12,13 +12,13 @@ import time
 import pytest
 import torch
 
-from retina.config import runs
+from retina.commands import runs
 from retina.config.compose import compose_config
 from retina.config.resume import compose_resumed
 from retina.data.dataset import DetectionDataset
 from retina.data.samplers import KeyedBatchSampler
 from retina.errors import DivergedError, Interrupted
-from retina.models.backbones import ResNet
+from retina.models.backbones.resnet import ResNet
 from retina.training.checkpoint import load_checkpoint
 from retina.training.trainer import Trainer
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from retina.evaluation.predict import Evaluation
+from retina.evaluation.evaluate import Evaluation
 from retina.settings import CheckpointSettings, EvalSettings, LogSettings, RunSettings, TrainSettings
 from retina.structures import AnchorTargets, Batch, BoxCells, BoxTargets, ImageBatch, Predictions
 from retina.training import trainer as trainer_module

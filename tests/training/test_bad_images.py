@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from retina.data.bad_images import MAX_COUNT, BadImages
 from retina.errors import DataError
 from retina.structures import Batch
 from retina.training import trainer as trainer_module
-from retina.training.bad_images import MAX_COUNT, BadImages
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ from retina.detection.assign import Assigner
 from retina.detection.criterion import Criterion
 from retina.detection.losses.box import BoxLoss, EIoULoss, L1Loss
 from retina.detection.losses.classification import FocalLoss
-from retina.models import lazy_subnet
-from retina.models.cells import TowerCells, plan_tower
+from retina.models.lazy_tower import subnet as lazy_subnet
+from retina.models.lazy_tower.plan import TowerCells, plan_tower
 from retina.models.retinanet import build_retinanet
 from retina.settings import RunSettings, TrainSettings
 from retina.structures import Batch, BoxTargets, ImageBatch

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from retina.errors import CheckpointError
+from retina.machine import gradient_scaler
 from retina.training.ema import Ema
-from retina.training.precision import gradient_scaler
 from retina.training.progress import Progress
 from retina.training.state import CHECKPOINT_FORMAT, RunState
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from retina import distributed
 from retina.settings import LogSettings
-from retina.training import distributed
 from retina.training.tensorboard import Panels
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from retina.data import kinds
+from retina.data import catalogue as kinds
 from retina.data.box_checks import OUTSIDE_TOLERANCE
 from retina.data.coco.json_stream import DUPLICATE_KEYS
 from retina.data.coco.kinds import (

@@ -1,0 +1,237 @@
+"""What ``tools/anchors.py`` does: report on the configured anchors, fit others, judge both on held-out boxes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.progress import Progress
+
+from retina.anchors.coverage import Coverage, NetworkBoxes, measure_coverage
+from retina.anchors.drawn import write_pictures
+from retina.anchors.fit import Gain, Objective, class_weights, fit_anchors, gain
+from retina.anchors.report import coverage_report
+from retina.anchors.tables import format_comparison, format_coverage, legend
+from retina.anchors.verdict import Verdict, refuse_existing, write_anchors
+from retina.command_settings import FitSettings
+from retina.commands.building import build_assigner, build_data_folder, run_settings
+from retina.commands.loading import open_split, open_training_data
+from retina.data.augment import MIN_SIDE
+from retina.data.collate import Collate
+from retina.data.dataset import DetectionDataset
+from retina.data.findings import in_short
+from retina.data.transforms.resize import resized_size
+from retina.detection.assign import Assigner
+from retina.errors import ConfigError, DataError
+from retina.files import write_text_atomically
+from retina.settings import ImageSettings
+
+HELD_OUT = 5  # one of so many train images judges where there is no val split
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split as the anchors see it."""
+
+    dataset: DetectionDataset
+    objects: NetworkBoxes
+
+    @property
+    def name(self) -> str:
+        """Return ``train`` or ``val``."""
+        return self.dataset.split
+
+
+def fit_config(config: DictConfig) -> None:
+    """Report on the anchors of ``config``, fit others unless told not to, and write everything into ``config.out``."""
+    settings, image, out = FitSettings(**config.fit), run_settings(config).image, Path(config.out)
+    refuse_existing(config.save_as)
+    assigner = build_assigner(OmegaConf.to_container(config.anchors, resolve=True))  # type: ignore[arg-type]
+    splits = open_splits(config, image)
+    sizes = image.multi_scale and f", in training one of {', '.join(map(str, image.multi_scale))}"
+    print(f"image     short side {image.short_side}{sizes or ''}, long side at most {image.long_side}")
+    before = [measure(split, assigner) for split in splits]
+    reports = {}
+    for split, found in zip(splits, before, strict=True):
+        reports[split.name] = {"before": report(split, found, assigner)}
+        print()
+        print(format_coverage(f"{split.name}: present anchors", reports[split.name]["before"]))
+    print(f"\n{legend(assigner.positive_iou, assigner.negative_iou)}")
+    written: dict[str, Any] = {"dataset": config.dataset.name, "image": asdict(image), "splits": reports,
+                               "anchors": {"before": _shapes(assigner)}}  # fmt: skip
+    named = [("before", assigner)]
+    if settings.search:
+        fitted, verdict = _fit(config, settings, splits, before, assigner, reports)
+        written |= {"verdict": asdict(verdict)}
+        written["anchors"]["after"] = _shapes(fitted)
+        named.append(("after", fitted))
+        rows = [(f"{name} {kind}", found) for name, kinds in reports.items() for kind, found in kinds.items()]
+        print(f"\n{format_comparison(rows)}\n\n{verdict}")
+        write_anchors(config, fitted.anchors, verdict, rows, out)
+    out.mkdir(parents=True, exist_ok=True)
+    write_text_atomically(out / "anchors_report.json", json.dumps(written, indent=1) + "\n")
+    print(f"figures written to {out / 'anchors_report.json'}")
+    write_pictures(splits[-1].dataset, splits[-1].objects, image, named, out, settings.num_pictures)
+
+
+def open_splits(config: DictConfig, image: ImageSettings) -> list[Split]:
+    """Return ``train``, and ``val`` where the data set has it with objects in it.
+
+    Raises:
+        DataError: train has no object.
+    """
+    folder = build_data_folder(config.dataset)
+    datasets = [open_training_data(config, folder)]
+    if "val" in folder.splits:
+        datasets.append(open_split(folder, "val"))
+    splits = []
+    for dataset in datasets:
+        split = Split(dataset, network_boxes(dataset, image, seed=config.train.seed))
+        _say_split(split)
+        if len(split.objects):
+            splits.append(split)
+        elif dataset is datasets[0]:
+            crowds = int(dataset.crowd.sum())
+            raise DataError(
+                f"there is no object to fit anchors to: {dataset.annotations.source}",
+                why=f"all of its {crowds} annotations are crowds" if crowds else "it has no usable annotation",
+                fix="give annotations with objects: dataset.train.annotations=<file>",
+            )
+    return splits
+
+
+def _say_split(split: Split) -> None:
+    dataset = split.dataset
+    print(f"{split.name:<10}{len(dataset)} images, {len(split.objects)} objects: {dataset.annotations.source}")
+    for line in in_short(dataset.findings):
+        print(f"          {line}")
+    if thin := dataset.num_objects - len(split.objects):
+        what = "box is" if thin == 1 else "boxes are"
+        print(f"          note: {thin} {what} thinner than {MIN_SIDE} px on the network, left out as in training")
+
+
+def network_boxes(dataset: DetectionDataset, image: ImageSettings, *, seed: int) -> NetworkBoxes:
+    """Return the objects of ``dataset`` as they reach the network without augmentation, each image on its own canvas.
+
+    In a batch an image may stand on a larger canvas; that adds anchors beyond the image and moves none. Where
+    training draws from several sizes, each training image has one of them, drawn by ``seed``.
+    """
+    several = image.training_sizes if dataset.split == "train" else []
+    choices = several or [(image.short_side, image.long_side)]
+    drawn = np.random.default_rng([seed, 3]).integers(len(choices), size=len(dataset))
+    kinds, kind = np.unique(np.column_stack([dataset.sizes, drawn]), axis=0, return_inverse=True)
+    resized = np.array([resized_size(height, width, short_side=choices[choice][0], long_side=choices[choice][1])
+                        for height, width, choice in kinds.tolist()])  # fmt: skip
+    kind = kind.reshape(-1)
+    objects = ~dataset.crowd
+    owner = np.repeat(np.arange(len(dataset)), np.diff(dataset.offsets))[objects]
+    scale = (resized / kinds[:, :2])[kind][owner][:, [1, 0, 1, 0]]
+    boxes = (dataset.annotations.training_boxes[objects] * scale).astype(np.float32)
+    found = NetworkBoxes(
+        boxes=boxes,
+        image=owner,
+        canvases=(-(-resized // Collate.size_divisor) * Collate.size_divisor)[kind],
+        labels=np.asarray(dataset.labels[objects]),
+        original_areas=np.asarray(dataset.areas[objects]),
+    )
+    return found[(boxes[:, 2:] - boxes[:, :2] >= MIN_SIDE).all(axis=1)]
+
+
+def measure(split: Split, assigner: Assigner) -> Coverage:
+    """Return what ``assigner`` does for the boxes of ``split``, with a bar on a terminal."""
+    with _progress(f"{split.name} boxes", len(split.objects)) as tell:
+        return measure_coverage(assigner, split.objects, tell)
+
+
+def report(split: Split, coverage: Coverage, assigner: Assigner) -> dict[str, Any]:
+    """Return the figures of one split as plain values."""
+    return coverage_report(coverage, split.objects, split.dataset.class_names, assigner)
+
+
+def _fit(
+    config: DictConfig,
+    settings: FitSettings,
+    splits: list[Split],
+    before: list[Coverage],
+    assigner: Assigner,
+    reports: Mapping[str, dict[str, Any]],
+) -> tuple[Assigner, Verdict]:
+    """Return fitted anchors with the verdict of held-out boxes, and add their figures to ``reports``."""
+    start, train, seed = assigner.anchors, splits[0].objects, config.train.seed
+    judging = _judging_images(splits, seed)
+    sample = _sample(train if len(splits) > 1 else train[~judging], settings.max_boxes, seed)
+    objective = Objective(
+        sample,
+        start,
+        weights=class_weights(sample.labels, balanced=settings.balance_classes),
+        goal=settings.goal,
+        positive_iou=assigner.positive_iou,
+    )
+    print(f"\nfitting to {len(sample)} of {len(train)} boxes, goal {settings.goal}")
+    counts = settings.num_scales or len(start.scales), settings.num_ratios or len(start.aspect_ratios)
+    found = fit_anchors(objective, start, num_scales=counts[0], num_ratios=counts[1], seed=seed, tell=print)
+    fitted = replace(assigner, anchors=found)
+    after = [measure(split, fitted) for split in splits]
+    for split, coverage in zip(splits, after, strict=True):
+        reports[split.name]["after"] = report(split, coverage, fitted)
+    gains = _gain(splits[-1], (before[-1], after[-1]), judging, settings, assigner.positive_iou)
+    judge = splits[-1].name if len(splits) > 1 else f"one in {HELD_OUT} train images, held out"
+    reached = float((before[-1].best_iou[judging] >= np.float32(assigner.positive_iou)).mean())
+    return fitted, Verdict.of(gains, goal=settings.goal, judge=judge, reached=reached, changed=found != start)
+
+
+def _judging_images(splits: list[Split], seed: int) -> np.ndarray:
+    """Return which boxes of the last split judge: all of val, or those of the train images that are not fitted to."""
+    objects = splits[-1].objects
+    if len(splits) > 1:
+        return np.ones(len(objects), dtype=bool)
+    images = np.unique(objects.image)
+    if len(images) < 2:
+        raise ConfigError(
+            "anchors cannot be fitted to one image",
+            why="others must tell whether what fits it fits the next one.",
+            fix="fit.search=false for the report alone, or give a val split",
+        )
+    drawn = np.random.default_rng([seed, 1]).permutation(images)[: max(1, len(images) // HELD_OUT)]
+    return np.isin(objects.image, drawn)
+
+
+def _sample(objects: NetworkBoxes, max_boxes: int, seed: int) -> NetworkBoxes:
+    if len(objects) <= max_boxes:
+        return objects
+    chosen = np.random.default_rng([seed, 2]).choice(len(objects), max_boxes, replace=False)
+    return objects[np.sort(chosen)]
+
+
+def _gain(
+    split: Split, coverages: Sequence[Coverage], judging: np.ndarray, settings: FitSettings, least: float
+) -> dict[str, Gain]:
+    """Return by goal what the boxes that judge gain from the second of ``coverages``."""
+    chosen = split.objects[judging]
+    weights = class_weights(chosen.labels, balanced=settings.balance_classes)
+    iou = [coverage.best_iou[judging] for coverage in coverages]
+    reached = [(values >= np.float32(least)).astype(np.float64) for values in iou]
+    return {
+        goal: gain(*values, image=chosen.image, weights=weights) for goal, values in (("iou", iou), ("share", reached))
+    }
+
+
+def _shapes(assigner: Assigner) -> dict[str, Any]:
+    values = asdict(assigner.anchors)
+    return {name: list(value) if isinstance(value, tuple | list) else value for name, value in values.items()}
+
+
+@contextmanager
+def _progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Yield what is told the number done; a bar with the time left stands on stderr where that is a terminal."""
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda done: progress.update(task, completed=done)

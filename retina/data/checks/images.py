@@ -1,0 +1,210 @@
+"""Looking at every image file of a split: its header, or all of its pixels."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+
+from retina.data.checks.header import (
+    Header,
+    HugeImage,
+    UnknownImage,
+    is_complete,
+    may_be_truncated,
+    read_header,
+    without_size_warnings,
+)
+from retina.data.dataset import DetectionDataset
+from retina.data.findings import Finding, Findings, Kind
+from retina.data.images import read_image
+from retina.doctor.kinds import (
+    BAD_IMAGE,
+    EMPTY_FILE,
+    HUGE,
+    IRREGULAR,
+    MISSING,
+    OUTSIDE,
+    SIDES_SWAPPED,
+    TRUNCATED,
+    TURNED,
+    UNDECODABLE,
+    WRONG_SIZE,
+)
+from retina.errors import DataError
+
+Depth = Literal["header", "all"]
+THUMBNAIL = 24  # pixels a side of the small gray copy by which images are compared
+Track = Callable[[Iterable[Any], int, str], Iterable[Any]]  # shows how far a pass is; the number of items, a title
+
+
+def untracked(items: Iterable[Any], total: int, title: str) -> Iterable[Any]:
+    """Return ``items``: a pass that shows nothing."""
+    return items
+
+
+@dataclass(slots=True)
+class Seen:
+    """What was seen of one image file."""
+
+    index: int
+    kinds: list[tuple[Kind, str]] = field(default_factory=list)  # and what else there is to say: "640 x 480"
+    header: Header | None = None
+    digest: bytes | None = None  # of the file's content
+    thumbnail: np.ndarray | None = None  # (THUMBNAIL, THUMBNAIL) uint8 gray
+
+    @property
+    def is_bad(self) -> bool:
+        """Return whether the image cannot be trained on."""
+        return any(kind in BAD_IMAGE for kind, _ in self.kinds)
+
+
+@dataclass(frozen=True)
+class ImageCheck:
+    """What was seen of the images of one split."""
+
+    findings: tuple[Finding, ...]
+    seen: Sequence[Seen]  # of the images that were looked at
+
+    def indices(self, kind: Kind) -> list[int]:
+        """Return the positions of the images of one kind."""
+        return [each.index for each in self.seen if any(kind is other for other, _ in each.kinds)]
+
+    def pixel_sizes(self) -> dict[int, tuple[int, int]]:
+        """Return (height, width) in pixels, by position, of images of another size than the annotations say."""
+        return {
+            each.index: each.header.size
+            for each in self.seen
+            if each.header is not None and any(kind is WRONG_SIZE for kind, _ in each.kinds)
+        }
+
+
+def check_images(
+    dataset: DetectionDataset, *, depth: Depth, indices: Sequence[int] | None = None, track: Track = untracked
+) -> ImageCheck:
+    """Look at the images at ``indices`` (None: all), several at once.
+
+    ``header`` reads the first bytes of each file; ``all`` reads and decodes it as training does, and keeps what
+    duplicates are found by.
+    """
+    chosen = range(len(dataset)) if indices is None else indices
+    look = _look_at_all if depth == "all" else _look_at_header
+    workers = min(8, 2 * (os.cpu_count() or 1))  # reading and decoding do not hold the interpreter
+    threads = cv2.getNumThreads()
+    with without_size_warnings(), ThreadPoolExecutor(workers) as pool:
+        cv2.setNumThreads(1)
+        try:
+            results = pool.map(lambda index: look(dataset, index), chosen)
+            seen = list(track(results, len(chosen), f"{dataset.split}: images"))
+        finally:
+            cv2.setNumThreads(threads)
+    findings = Findings(str(dataset.images_root))
+    for each in seen:
+        for kind, detail in each.kinds:
+            findings.add(kind, place(dataset, each.index) + (f" ({detail})" if detail else ""))
+    return ImageCheck(findings.all(), seen)
+
+
+def place(dataset: DetectionDataset, index: int) -> str:
+    """Return how a message names an image: ``image 17 'a.jpg'``."""
+    return f"image {dataset.image_ids[index]} {dataset.file_names[index]!r}"
+
+
+def is_local(dataset: DetectionDataset) -> bool:
+    """Tell whether the images stand in a folder of this machine; those of remote storage are not looked at."""
+    return dataset.images_root is not None and os.path.isdir(dataset.images_root)
+
+
+def file_kind(dataset: DetectionDataset, index: int) -> tuple[str | None, Kind | None]:
+    """Return the path of an image that may be opened, or what is wrong with the file."""
+    try:
+        path = str(dataset.image_file(index))
+        return (path, None) if os.path.getsize(path) else (None, EMPTY_FILE)
+    except DataError:
+        path = os.path.join(str(dataset.images_root), dataset.file_names[index])
+    except OSError:  # gone since
+        return None, MISSING
+    try:
+        os.stat(path)
+    except (OSError, ValueError):
+        return None, MISSING
+    root = os.path.realpath(str(dataset.images_root))
+    inside = os.path.realpath(path).startswith(root + os.sep)
+    return None, IRREGULAR if inside and not os.path.isfile(path) else OUTSIDE
+
+
+def _look_at_header(dataset: DetectionDataset, index: int) -> Seen:
+    seen = Seen(index)
+    path, kind = file_kind(dataset, index)
+    if path is None:
+        seen.kinds = [(kind or MISSING, "")]
+        return seen
+    try:
+        seen.header = read_header(path)
+    except HugeImage:
+        seen.kinds = [(HUGE, "")]
+    except OSError as error:
+        seen.kinds = [(UNDECODABLE, error.strerror or str(error))]
+    except UnknownImage:
+        _decode(dataset, seen, path)  # OpenCV knows formats that Pillow does not
+    else:
+        seen.kinds = list(_header_kinds(dataset, index, seen.header))
+    return seen
+
+
+def _look_at_all(dataset: DetectionDataset, index: int) -> Seen:
+    seen = _look_at_header(dataset, index)
+    path, kind = file_kind(dataset, index)
+    if path is None or any(kind in (HUGE, UNDECODABLE) for kind, _ in seen.kinds):
+        return seen
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except OSError as error:
+        seen.kinds = [(UNDECODABLE, error.strerror or str(error))]
+        return seen
+    seen.digest = hashlib.blake2b(content, digest_size=16).digest()
+    if seen.header is not None and may_be_truncated(content) and not is_complete(io.BytesIO(content)):
+        seen.kinds.append((TRUNCATED, f"{len(content):,} bytes"))
+        return seen
+    image = _decode(dataset, seen, path)
+    if image is not None:
+        gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        seen.thumbnail = cv2.resize(gray, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
+    return seen
+
+
+def _decode(dataset: DetectionDataset, seen: Seen, path: str) -> np.ndarray | None:
+    """Decode as training does and note where that fails."""
+    try:
+        image = read_image(path, place(dataset, seen.index), exif=dataset.exif)
+    except DataError:
+        seen.kinds.append((UNDECODABLE, f"{seen.header.format} that OpenCV cannot read" if seen.header else ""))
+        return None
+    if seen.header is None and image.shape[:2] != tuple(dataset.sizes[seen.index]):
+        seen.kinds.append((WRONG_SIZE, _sizes(image.shape[:2], dataset.sizes[seen.index])))
+    return image
+
+
+def _header_kinds(dataset: DetectionDataset, index: int, header: Header) -> Iterator[tuple[Kind, str]]:
+    said, size = (int(dataset.sizes[index, 0]), int(dataset.sizes[index, 1])), header.size
+    apply = dataset.exif == "apply"
+    as_read = size[::-1] if apply and header.sides_swapped else size
+    if as_read != said:
+        swapped = header.sides_swapped and as_read == said[::-1]
+        yield SIDES_SWAPPED if swapped else WRONG_SIZE, _sizes(as_read, said)
+    elif header.orientation != 1 and not apply:
+        yield TURNED, f"orientation {header.orientation}"
+    yield from ((kind, header.format if kind.name == "image-extension" else "")
+                for kind in header.oddities(dataset.file_names[index]))  # fmt: skip
+
+
+def _sizes(pixels: Sequence[int], said: Sequence[int]) -> str:
+    return f"{pixels[1]} x {pixels[0]} pixels, {said[1]} x {said[0]} in the annotations"

@@ -1,0 +1,236 @@
+"""Augmentations that need further images: mosaic and mixup.
+
+They stand before all transforms of one image, each makes one image of the network's input size, and every number they
+draw comes from the key of the image that they start from.
+"""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from retina.data.transforms.placing import FILL, Placement, Rectangle, Visibility, join_targets, place_targets
+from retina.data.transforms.resize import resize_scale, resized_size, scaled_pixels
+from retina.structures import BoxTargets, Sample
+
+# For whole images: nothing is cut off, and small objects stay what the plain resize makes of them.
+_WHOLE = Visibility(0, 0)
+
+
+class Others:
+    """Further images of the data set in an order that depends on the key alone; each but ``index`` comes once."""
+
+    def __init__(self, index: int, num_images: int, read: Callable[[int], Sample], rng: np.random.Generator) -> None:
+        self._read, self._order = read, _others(index, num_images, rng)
+
+    def read(self) -> Sample:
+        """Return the next image, as large as it was decoded."""
+        return self._read(next(self._order))
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a mixing augmentation may use besides the image it starts from."""
+
+    others: Others
+    rng: np.random.Generator
+    short_side: int  # of the network's input
+    long_side: int
+
+    def input_size(self, image: np.ndarray) -> tuple[int, int]:
+        """Return (height, width) of ``image`` after the plain resize."""
+        return resized_size(*image.shape[:2], short_side=self.short_side, long_side=self.long_side)
+
+    def input_scale(self, image: np.ndarray) -> float:
+        """Return the factor of the plain resize of ``image``."""
+        return resize_scale(*image.shape[:2], short_side=self.short_side, long_side=self.long_side)
+
+
+class Mixing(ABC):
+    """An augmentation that makes one image of several. With probability ``p`` it is applied."""
+
+    p = 0.5
+    max_zoom = 1.0  # how much larger than by the plain resize it can show a pixel; read by retina.data.transforms.zoom
+
+    @abstractmethod
+    def __call__(self, sample: Sample, scene: Scene) -> Sample:
+        """Return ``sample`` mixed with others, with the size of its plain resize."""
+
+
+@dataclass(frozen=True)
+class Mosaic(Mixing):
+    """Four images around a random point, each scaled by the plain resize times a random factor.
+
+    An image larger than its quarter shows a random part of it; beside a smaller one stands ``fill``.
+    Source: Bochkovskiy et al. 2020, YOLOv4, section 3.3 (there the four are scaled alike and cut together).
+    """
+
+    scale: Sequence[float] = (0.4, 1.0)  # drawn evenly on a log scale
+    center: Sequence[float] = (0.3, 0.7)  # of the sides, where the four meet
+    min_visible: float = 0.25  # share of an object's box; of less, it becomes a crowd region
+    min_side: float = 2.0  # pixels of the network's input; the same
+    fill: Sequence[int] = FILL
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_probability(self.p)
+        check_interval("scale", self.scale)
+        if len(self.center) != 2 or not 0 <= self.center[0] <= self.center[1] <= 1:
+            raise ValueError(f"center must be two numbers, 0 <= least <= greatest <= 1, got {list(self.center)}")
+        Visibility(self.min_visible, self.min_side)
+
+    @property
+    def max_zoom(self) -> float:  # type: ignore[override]
+        """Return the greatest factor."""
+        return float(self.scale[1])
+
+    def __call__(self, sample: Sample, scene: Scene) -> Sample:
+        """Return the four on a canvas of the size that ``sample`` alone would have."""
+        height, width = scene.input_size(sample.image)
+        canvas = np.empty((height, width, 3), np.uint8)
+        cv2.rectangle(canvas, (0, 0), (width, height), tuple(self.fill), -1)  # numpy takes 30 times as long
+        rule = Visibility(self.min_visible, self.min_side)
+        parts = []
+        for quarter, image in zip(self._quarters(height, width, scene.rng), _with(sample, scene, 3), strict=True):
+            zoom = float(np.exp(scene.rng.uniform(*np.log(self.scale))))
+            placement = self._placement(image.image, quarter, zoom, scene)
+            if placement is not None:
+                show(image.image, placement, canvas)
+                parts.append(place_targets(image.targets, placement, rule))
+        return replace(sample, image=canvas, targets=join_targets(parts))
+
+    def _quarters(self, height: int, width: int, rng: np.random.Generator) -> list[Rectangle]:
+        x, y = (round(side * rng.uniform(self.center[0], self.center[1])) for side in (width, height))
+        return [(0, 0, x, y), (x, 0, width, y), (0, y, x, height), (x, y, width, height)]
+
+    def _placement(self, image: np.ndarray, quarter: Rectangle, zoom: float, scene: Scene) -> Placement | None:
+        """Return which part of ``image`` goes where, or None where the quarter has no pixel."""
+        x1, y1, x2, y2 = quarter
+        scale, spans = scene.input_scale(image) * zoom, []
+        draws = scene.rng.random(2)  # drawn in any case, so that the next image's draws do not depend on this one
+        for draw, side, room in zip(draws, image.shape[1::-1], (x2 - x1, y2 - y1), strict=True):
+            scaled = max(1, round(side * scale))
+            shown = min(scaled, room)
+            window = min(side, max(1, round(side * shown / scaled)))
+            spans.append((int(draw * (side - window + 1)), window, shown))
+        (left, window_width, shown_width), (top, window_height, shown_height) = spans
+        if not shown_width or not shown_height:
+            return None
+        # A smaller image touches the point where the four meet.
+        x = x1 if x1 > 0 else x2 - shown_width
+        y = y1 if y1 > 0 else y2 - shown_height
+        return Placement(
+            (left, top, left + window_width, top + window_height), (x, y, x + shown_width, y + shown_height)
+        )
+
+
+@dataclass(frozen=True)
+class MixUp(Mixing):
+    """A second image shines through a part of the first one: both are there, and the objects of both.
+
+    The first one keeps at least half of the weight; with ``w`` for the second, objects of the second are objects
+    from ``w >= min_weight`` on, else crowd regions: they are too faint to be asked for.
+    Source: Zhang et al. 2019, Bag of Freebies for Training Object Detection Neural Networks, section 3.1.
+    """
+
+    alpha: float = 8.0  # of the Beta(alpha, alpha) that the weight is drawn from; large: near one half
+    min_weight: float = 0.25
+    p: float = 0.15
+
+    def __post_init__(self) -> None:
+        check_probability(self.p)
+        if not 0 < self.alpha < float("inf"):
+            raise ValueError(f"alpha must be greater than 0, got {self.alpha}")
+        if not 0 <= self.min_weight <= 1:
+            raise ValueError(f"min_weight must lie in [0, 1], got {self.min_weight}")
+
+    def __call__(self, sample: Sample, scene: Scene) -> Sample:
+        """Return both on a canvas of the size that ``sample`` alone would have, nothing cut off."""
+        rng, other = scene.rng, scene.others.read()
+        draw, position = float(rng.beta(self.alpha, self.alpha)), rng.random(2)
+        weight = min(draw, 1 - draw)  # of the second image
+        first = resized(sample, scene)
+        height, width = first.image.shape[:2]
+        placement = _fitted(other.image, (height, width), scene.input_scale(other.image), position)
+        x1, y1, x2, y2 = placement.place
+        second = scaled_pixels(other.image, (y2 - y1, x2 - x1))
+        # A copy: without a resize the pixels may still be those of the data set.
+        image = first.image.copy() if first.image is sample.image else first.image
+        image[y1:y2, x1:x2] = cv2.addWeighted(image[y1:y2, x1:x2], 1 - weight, second, weight, 0)
+        added = place_targets(other.targets, placement, _WHOLE)
+        if weight < self.min_weight:
+            added = as_crowds(added)
+        return replace(first, image=image, targets=join_targets([first.targets, added]))
+
+
+def resized(sample: Sample, scene: Scene) -> Sample:
+    """Return ``sample`` after the plain resize."""
+    height, width = sample.image.shape[:2]
+    new_height, new_width = scene.input_size(sample.image)
+    if (height, width) == (new_height, new_width):
+        return sample
+    image = cv2.resize(sample.image, (new_width, new_height), interpolation=cv2.INTER_LINEAR)
+    placement = Placement((0, 0, width, height), (0, 0, new_width, new_height))
+    return replace(sample, image=image, targets=place_targets(sample.targets, placement, _WHOLE))
+
+
+def show(image: np.ndarray, placement: Placement, canvas: np.ndarray) -> None:
+    """Write the window of ``image`` into its place of ``canvas``, resized once."""
+    (left, top, right, bottom), (x1, y1, x2, y2) = placement.window, placement.place
+    canvas[y1:y2, x1:x2] = scaled_pixels(image[top:bottom, left:right], (y2 - y1, x2 - x1))
+
+
+def as_crowds(targets: BoxTargets) -> BoxTargets:
+    """Return ``targets`` with every object as a crowd region."""
+    empty = BoxTargets.empty()
+    crowds = replace(empty, crowd_boxes=targets.boxes)
+    return join_targets([crowds, replace(empty, crowd_boxes=targets.crowd_boxes)])
+
+
+def check_probability(p: float) -> None:
+    """Raise ValueError where ``p`` is no probability."""
+    if not 0 <= p <= 1:
+        raise ValueError(f"p must lie in [0, 1], got {p}")
+
+
+def check_interval(name: str, interval: Sequence[float]) -> None:
+    """Raise ValueError where ``interval`` is not a pair of factors."""
+    if len(interval) != 2 or not 0 < interval[0] <= interval[1] < float("inf"):
+        raise ValueError(f"{name} must be two numbers, 0 < least <= greatest, got {list(interval)}")
+
+
+def _fitted(image: np.ndarray, canvas: tuple[int, int], scale: float, position: np.ndarray) -> Placement:
+    """Return where the whole ``image`` goes, smaller than ``scale`` says where it would not fit the canvas."""
+    height, width = image.shape[:2]
+    scale = min(scale, canvas[0] / height, canvas[1] / width)
+    new_height = min(canvas[0], max(1, round(height * scale)))
+    new_width = min(canvas[1], max(1, round(width * scale)))
+    x, y = int(position[0] * (canvas[1] - new_width + 1)), int(position[1] * (canvas[0] - new_height + 1))
+    return Placement((0, 0, width, height), (x, y, x + new_width, y + new_height))
+
+
+def _with(sample: Sample, scene: Scene, count: int) -> Iterator[Sample]:
+    yield sample
+    for _ in range(count):
+        yield scene.others.read()
+
+
+def _others(index: int, num_images: int, rng: np.random.Generator) -> Iterator[int]:
+    """Yield positions, each but ``index`` once and then again; ``index`` alone where there is no other."""
+    if num_images == 1:
+        yield from itertools.repeat(index)
+    taken: set[int] = set()
+    while True:
+        # Rejection, not a permutation: that of two million images would be drawn for each of them.
+        offset = 1 + int(rng.integers(num_images - 1))
+        if offset in taken:
+            continue
+        taken.add(offset)
+        if len(taken) == num_images - 1:
+            taken.clear()
+        yield (index + offset) % num_images

@@ -1,0 +1,95 @@
+"""Downloading a data set part by part: room, archive, content, and what is done already."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from retina.download.catalogue import Archive
+from retina.download.fetch import Download, fetch
+from retina.download.unpack import unpack, unpacked_size
+from retina.errors import DataError, Interrupted
+
+Stage = Callable[[str, int], Callable[[int], object]]  # (what, bytes) -> called with the bytes done
+
+
+@dataclass(frozen=True)
+class Downloader:
+    """Brings archives into a folder and unpacks them there."""
+
+    root: Path
+    retries: int = 8
+    keep_archives: bool = False
+    say: Callable[[str], object] = print
+    stage: Stage = lambda what, size: lambda done: None
+    wait: Callable[[float], object] = time.sleep  # between two tries
+
+    def __call__(self, archives: Sequence[Archive]) -> None:
+        """Download and unpack every one of ``archives`` that is not there yet.
+
+        Raises:
+            DataError: there is not room enough, or an archive cannot be had, is another one or cannot be unpacked.
+            Interrupted: Ctrl-C; what was downloaded stays.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        missing = [archive for archive in archives if not self._is_done(archive)]
+        for archive in archives:
+            if archive not in missing:
+                self.say(f"{archive.part}: there already ({archive.file_name})")
+        self._check_room(missing)
+        for archive in missing:
+            try:
+                self._bring(archive)
+            except KeyboardInterrupt:
+                raise Interrupted(
+                    f"stopped by Ctrl-C; what was downloaded is in {self.root}",
+                    signal_number=signal.SIGINT,
+                    fix="the same command goes on where it stopped",
+                ) from None
+
+    def _bring(self, archive: Archive) -> None:
+        target = self.root / archive.file_name
+        download = Download(archive.urls, target, archive.size, archive.sha256, self.retries, self.wait)
+        if download.num_partial:
+            self.say(f"{archive.part}: going on at {download.num_partial:,} of {archive.size:,} bytes")
+        path = fetch(download, self.stage(f"download {archive.file_name}", archive.size))
+        size = unpacked_size(path)
+        self._check_free(size, f"unpack {archive.file_name}")
+        names = unpack(path, self.root, self.stage(f"unpack {archive.file_name}", size))
+        self._mark(archive).write_text(f"{archive.sha256}  {len(names)} files\n", encoding="utf-8")
+        if not self.keep_archives:
+            path.unlink()
+        self.say(f"{archive.part}: {len(names)} files, {size:,} bytes, sha256 as known")
+
+    def _mark(self, archive: Archive) -> Path:
+        return self.root / f".{archive.file_name}.done"
+
+    def _is_done(self, archive: Archive) -> bool:
+        try:
+            return self._mark(archive).read_text(encoding="utf-8").startswith(archive.sha256)
+        except (OSError, UnicodeDecodeError):
+            return False
+
+    def _check_room(self, archives: Sequence[Archive]) -> None:
+        """Make sure that all of it fits before the first byte is fetched; one archive at a time is kept."""
+        unpacked, most = 0, 0
+        for archive in archives:
+            target = self.root / archive.file_name
+            there = target if target.is_file() else Download((), target, 0, "").partial
+            rest = max(0, archive.size - (there.stat().st_size if there.is_file() else 0))
+            kept = unpacked + rest
+            most = max(most, kept + archive.unpacked)
+            unpacked += archive.unpacked + (archive.size if self.keep_archives else 0)
+        self._check_free(most, "download and unpack")
+
+    def _check_free(self, needed: int, purpose: str) -> None:
+        free = shutil.disk_usage(self.root).free
+        if needed > free:
+            raise DataError(
+                f"not enough room to {purpose} in {self.root}: {needed:,} bytes are needed, {free:,} are free",
+                fix="root=<a folder on a larger disk>, or parts=[...] for less",
+            )

@@ -1,0 +1,117 @@
+"""Pictures of boxes: legible at any image size, one fixed colour per class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+
+from retina.drawing.colours import Color, class_color
+from retina.drawing.fonts import drawable
+from retina.drawing.labels import Pen, Rectangle, draw_label, inclusive, place_labels, whole_pixels
+from retina.structures import BoxTargets, Detections
+
+SMALL_IMAGE = 400  # pixels of the long side, up to which a picture is shown at twice its size
+CAPTION_BACKGROUND: Color = (32, 32, 32)
+CROWD_COLOR: Color = (190, 190, 190)
+
+
+def draw_boxes(
+    image: np.ndarray,
+    boxes: Any,
+    labels: Any,
+    scores: Any = None,
+    *,
+    class_names: Sequence[str],
+    crowd_boxes: Any = None,
+) -> np.ndarray:
+    """Return a copy of ``image`` with boxes in the colour of their class, and name and score beside each.
+
+    The best box is on top; without scores the smallest.
+
+    Args:
+        image: ``(H, W, 3)`` uint8 RGB.
+        boxes: ``(N, 4)`` xyxy pixels of ``image``, tensor or array.
+        labels: ``(N,)`` in [0, K).
+        scores: ``(N,)`` or None.
+        crowd_boxes: ``(C, 4)`` regions drawn grey and dashed.
+    """
+    boxes, labels = _array(boxes).reshape(-1, 4), _array(labels).astype(int)
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    priority = -areas if scores is None else _array(scores)
+    if not len(boxes) == len(labels) == len(priority):
+        raise ValueError(f"got {len(boxes)} boxes, {len(labels)} labels and {len(priority)} scores")
+    order = np.argsort(-priority, kind="stable")  # best first
+    texts = [(class_names[labels[i]], "" if scores is None else f"{priority[i]:.2f}") for i in order]
+    crowd_boxes = _array([] if crowd_boxes is None else crowd_boxes).reshape(-1, 4)
+
+    size = image.shape[:2]
+    pen = Pen.for_image(*size)
+    picture = Image.fromarray(image).copy()
+    canvas = ImageDraw.Draw(picture)
+    for crowd_box in crowd_boxes:
+        _draw_dashed(canvas, whole_pixels(crowd_box, *size), pen.line_width)
+    for i in reversed(order):
+        rectangle = inclusive(whole_pixels(boxes[i], *size))
+        canvas.rectangle(rectangle, outline=class_color(labels[i]), width=pen.line_width)
+    # All labels after all boxes, so that no line crosses a text.
+    for i, place in reversed(list(zip(order, place_labels(boxes[order], texts, size, pen), strict=True))):
+        draw_label(canvas, place, class_color(labels[i]))
+    return np.array(picture)
+
+
+def ground_truth_beside_detections(
+    image: np.ndarray, targets: BoxTargets, detections: Detections, class_names: Sequence[str]
+) -> np.ndarray:
+    """Return two captioned panels side by side: what is there and what was found.
+
+    Boxes of both are in pixels of ``image``; a small image is shown at twice its size.
+    """
+    zoom = 2 if max(image.shape[:2]) <= SMALL_IMAGE else 1
+    if zoom > 1:
+        image = cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
+    truth = draw_boxes(
+        image,
+        targets.boxes * zoom,
+        targets.labels,
+        class_names=class_names,
+        crowd_boxes=targets.crowd_boxes * zoom,
+    )
+    found = draw_boxes(image, detections.boxes * zoom, detections.labels, detections.scores, class_names=class_names)
+    left = _captioned(truth, f"ground truth ({len(targets.boxes)})")
+    right = _captioned(found, f"detections ({len(detections)})")
+    gap = np.full((left.shape[0], max(4, image.shape[1] // 100), 3), CAPTION_BACKGROUND, dtype=np.uint8)
+    return np.concatenate([left, gap, right], axis=1)
+
+
+def strong(detections: Detections, score_threshold: float) -> Detections:
+    """Return the detections whose score is at least ``score_threshold``."""
+    keep = detections.scores >= score_threshold
+    return Detections(detections.boxes[keep], detections.scores[keep], detections.labels[keep])
+
+
+def _draw_dashed(canvas: ImageDraw.ImageDraw, rectangle: Rectangle, line_width: int) -> None:
+    x1, y1, x2, y2 = inclusive(rectangle)
+    dash = 4 * line_width
+    for x in range(x1, x2, 2 * dash):
+        for y in (y1, y2):
+            canvas.line((x, y, min(x + dash, x2), y), fill=CROWD_COLOR, width=line_width)
+    for y in range(y1, y2, 2 * dash):
+        for x in (x1, x2):
+            canvas.line((x, y, x, min(y + dash, y2)), fill=CROWD_COLOR, width=line_width)
+
+
+def _captioned(image: np.ndarray, caption: str) -> np.ndarray:
+    font_size = Pen.for_image(*image.shape[:2]).font_size
+    strip = Image.new("RGB", (image.shape[1], 2 * font_size), CAPTION_BACKGROUND)
+    text, font = drawable(caption, font_size)
+    ImageDraw.Draw(strip).text((font_size // 2, font_size), text, fill=(255, 255, 255), font=font, anchor="lm")
+    return np.concatenate([np.array(strip), image])
+
+
+def _array(values: Any) -> np.ndarray:
+    return torch.as_tensor(values).detach().cpu().double().numpy()

@@ -1,0 +1,207 @@
+"""From any format into any other: what is written, what is said, and when nothing is written at all."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from retina.data.dataset import DetectionDataset
+from retina.errors import ConfigError, DataError, first_five
+from retina.formats.image_files import IMAGE_SUFFIXES
+from retina.formats.writers import CocoWriter, CsvWriter, ImageRecord, VocWriter, Writer, YoloWriter
+
+Images = Literal["link", "copy", "none"]
+FORMATS = ("coco", "voc", "yolo", "csv")
+_AREA_TOLERANCE = 0.5  # square pixels: below this an area is that of the box
+_CHUNK = 2**20
+
+
+@dataclass
+class Summary:
+    """What a conversion did."""
+
+    images: Counter[str] = field(default_factory=Counter)  # by split
+    objects: Counter[str] = field(default_factory=Counter)
+    crowds: Counter[str] = field(default_factory=Counter)
+    said: Counter[str] = field(default_factory=Counter)  # what could not be written as it was, how often
+
+
+def convert(
+    datasets: Mapping[str, DetectionDataset],
+    out: Path,
+    *,
+    to: str,
+    images: Images = "link",
+    whole_pixels: bool = False,
+    advance: Callable[[], object] = lambda: None,
+) -> Summary:
+    """Write ``datasets``, by split, in the format ``to`` into the new folder ``out``, whole or not at all.
+
+    Args:
+        datasets: of one data set, so that all have the same classes.
+        out: must not exist, or be empty.
+        to: ``coco``, ``voc``, ``yolo`` or ``csv``.
+        images: ``link`` (hard links; copies where the file system has none), ``copy``, or ``none``.
+        whole_pixels: VOC only: corners are rounded.
+        advance: called after each image.
+
+    Raises:
+        ConfigError: ``out`` holds something.
+        DataError: images are missing, or names cannot be written in the format; nothing was written.
+    """
+    if out.is_dir() and any(out.iterdir()) or out.exists() and not out.is_dir():
+        raise ConfigError(f"out is not an empty folder: {out}", why="nothing is overwritten", fix="out=<a new folder>")
+    for dataset in datasets.values():
+        _check_writable(dataset, to)
+        if images != "none":
+            _check_images(dataset)
+    first = next(iter(datasets.values()))
+    with _new_folder(out) as folder:
+        writer = _writer(to, folder, first.class_names, whole_pixels=whole_pixels)
+        summary = Summary()
+        for split, dataset in datasets.items():
+            for index in range(len(dataset)):
+                record = _record(dataset, index, writer.place(split, dataset.file_names[index]))
+                writer.add(split, record)
+                if images != "none":
+                    _place_image(dataset.image_file(index), folder / record.place, link=images == "link")
+                advance()
+            _count(summary, split, dataset, to)
+        writer.finish(dict(datasets))
+        summary.said += writer.said
+    return summary
+
+
+def _writer(to: str, folder: Path, class_names: tuple[str, ...], *, whole_pixels: bool) -> Writer:
+    if to == "voc":
+        return VocWriter(folder, class_names, whole_pixels=whole_pixels)
+    if to == "coco":
+        return CocoWriter(folder)
+    return YoloWriter(folder, class_names) if to == "yolo" else CsvWriter(folder, class_names)
+
+
+def _record(dataset: DetectionDataset, index: int, place: str) -> ImageRecord:
+    objects = slice(dataset.offsets[index], dataset.offsets[index + 1])
+    height, width = (int(side) for side in dataset.sizes[index])
+    return ImageRecord(place, (height, width), dataset.boxes[objects], dataset.labels[objects], dataset.crowd[objects])
+
+
+def _count(summary: Summary, split: str, dataset: DetectionDataset, to: str) -> None:
+    """Count what is in ``dataset``, and what the format ``to`` does not hold."""
+    summary.images[split] = len(dataset)
+    summary.objects[split] = dataset.num_objects
+    summary.crowds[split] = int(dataset.crowd.sum())
+    if outlines := _count_outlines(dataset.annotations_file):
+        summary.said["outlines (segmentation) left out: boxes are converted, nothing else"] += outlines
+    if to == "coco":
+        return
+    names = list(dataset.file_names)
+    ranks = np.argsort(np.argsort(np.array(names, dtype=object), kind="stable")) + 1
+    summary.said["image ids not kept: images are numbered by file name when they are read"] += int(
+        (ranks != dataset.image_ids).sum()
+    )
+    numbers = range(1, dataset.num_classes + 1)
+    changed = sum(number != known for number, known in zip(numbers, dataset.category_ids, strict=True))
+    text = "category ids not kept: classes are numbered from 1"
+    summary.said[text] = max(summary.said[text], changed)
+    sides = dataset.boxes[:, 2] * dataset.boxes[:, 3]
+    different = np.abs(sides - dataset.areas) > _AREA_TOLERANCE
+    summary.said["areas not kept: width x height of the box is taken when they are read"] += int(different.sum())
+
+
+def _count_outlines(file: Path) -> int:
+    """Return how many outlines a COCO file has, without parsing it; 0 for what is no file."""
+    if file.suffix != ".json" or not file.is_file():
+        return 0
+    count, tail = 0, b""
+    pattern = re.compile(rb'"segmentation"\s*:\s*[\[{]\s*[^\]\s]')
+    with file.open("rb") as content:
+        while chunk := content.read(_CHUNK):
+            whole = tail + chunk
+            end = 0
+            for found in pattern.finditer(whole):
+                count, end = count + 1, found.end()
+            tail = whole[max(end, len(whole) - 64) :]
+    return count
+
+
+def _check_writable(dataset: DetectionDataset, to: str) -> None:
+    """Refuse names that the format cannot hold: read back they would be others, or not be found."""
+    problems = []
+    if to in ("voc", "csv"):
+        problems += [f"class {name!r}" for name in dataset.class_names if _is_changed(name)]
+    for name in dataset.file_names if to != "coco" else ():
+        hidden = to != "csv" and (not name.lower().endswith(IMAGE_SUFFIXES) or "/." in f"/{name}")
+        if hidden or _is_changed(name):
+            problems.append(f"image {name!r}")
+    if problems:
+        raise DataError(
+            f"names that cannot be written as {to}: {dataset.annotations.source} [{first_five(problems)}]",
+            why=f"names with line breaks or spaces at an end are read back as others; images end in "
+            f"{', '.join(IMAGE_SUFFIXES)}",
+            fix="rename them first, or choose to=coco",
+        )
+
+
+def _is_changed(name: str) -> bool:
+    """Tell whether ``name`` would be another one when it is read back from a line or an element."""
+    return name != name.strip() or not name.isprintable()
+
+
+def _check_images(dataset: DetectionDataset) -> None:
+    missing = []
+    for index in range(len(dataset)):
+        try:
+            dataset.image_file(index)
+        except DataError as error:
+            missing.append(error.what)
+    if missing:
+        raise DataError(
+            f"images of {dataset.annotations.source} cannot be taken: {first_five(missing)}",
+            why="a data set without them would be another one; nothing was written",
+            fix="put the images there, or convert the annotations alone: images=none",
+        )
+
+
+def _place_image(source: Path, target: Path, *, link: bool) -> None:
+    if target.exists():  # two records of one file
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    resolved = os.path.realpath(source)
+    if link:
+        try:
+            os.link(resolved, target)
+            return
+        except OSError:  # another file system, or one without links
+            pass
+    shutil.copyfile(resolved, target)
+
+
+@contextmanager
+def _new_folder(out: Path) -> Iterator[Path]:
+    """Yield a folder that becomes ``out`` when the block ends, and vanishes when it fails."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    except OSError as error:
+        raise ConfigError(f"out cannot be made ({error.strerror}): {out}", fix="out=<a folder>") from None
+    try:
+        folder.chmod(0o755)  # mkdtemp makes it private
+        yield folder
+        folder.rename(out)  # onto an empty folder, too
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise DataError(f"out cannot be written ({error.strerror}): {out}") from error
+    except BaseException:  # also Ctrl-C: nothing half-written stays
+        shutil.rmtree(folder, ignore_errors=True)
+        raise

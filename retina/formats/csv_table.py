@@ -1,0 +1,163 @@
+"""A table of boxes: ``image,x1,y1,x2,y2,class``, one object a line, an empty row for an image without objects."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+
+from retina.data.catalogue import FILE_NAME_LEAVES
+from retina.data.findings import Kind
+from retina.errors import DataError
+from retina.formats.folder import FormatFolder
+from retina.formats.image_files import relative_name
+from retina.formats.split_rows import SplitRows
+
+ROW_BROKEN = Kind("row-broken", "error", "line that cannot be read", "lines that cannot be read",
+                  fix="a line is: image,x1,y1,x2,y2,class, or image,,,,, for an image without objects")  # fmt: skip
+
+# What the columns are called, in small letters; the first name is the one that is written.
+COLUMNS = {
+    "image": ("image", "image_path", "filename", "file_name", "file", "path", "img", "img_path", "image_name"),
+    "x1": ("x1", "xmin", "x_min", "left"),
+    "y1": ("y1", "ymin", "y_min", "top"),
+    "x2": ("x2", "xmax", "x_max", "right"),
+    "y2": ("y2", "ymax", "y_max", "bottom"),
+    "class": ("class", "class_name", "label", "name", "category"),
+}
+_SIZE = {"height": ("height", "image_height", "img_height"), "width": ("width", "image_width", "img_width")}
+_DELIMITERS = (",", ";", "\t")
+_NOTHING = ("", "nan")  # how tables write a cell without a value
+
+
+@dataclass(frozen=True)
+class CsvFolder(FormatFolder):
+    """A data set of one table a split; tables are relative to ``root``, images to ``images``."""
+
+    name: str = "csv"
+    root: str = "data/csv"
+    images: str | None = None  # the folder that the names of images are relative to; None: root
+    train: str | None = "train.csv"
+    val: str | None = "val.csv"
+    test: str | None = "test.csv"
+
+    def read_split(self, split: str) -> tuple[Path, SplitRows]:
+        """Return the folder of images and what the table of ``split`` says."""
+        file = self._table(split)
+        images = Path(self.folder, self.images or "").expanduser()
+        for path, setting in ((file, f"dataset.{split}"), (images, "dataset.images")):
+            if not path.exists():
+                raise DataError(
+                    f"the {'table' if path is file else 'folder of images'} of split {split!r} of data set "
+                    f"{self.name!r} is missing: {path}",
+                    why=f"dataset.root is {self.root}",
+                    fix=f"dataset.root=FOLDER, or {setting}={'FILE' if path is file else 'FOLDER'}",
+                )
+        rows = SplitRows(str(file))
+        # An image has a row for each of its objects, mostly one after the other.
+        inside = lru_cache(maxsize=1024)(partial(relative_name, os.path.realpath(images)))
+        for number, cells in _records(file, rows):
+            _add_row(cells, number, inside, rows)
+        return images, rows
+
+    def _is_there(self, split: str) -> bool:
+        return bool(getattr(self, split)) and self._table(split).is_file()
+
+    def _table(self, split: str) -> Path:
+        return Path(self.folder, getattr(self, split)).expanduser()
+
+
+def _add_row(cells: dict[str, str], number: int, inside: Callable[[str], str | None], rows: SplitRows) -> None:
+    """Add the object or the empty image of one line, or say what is wrong with it."""
+    name = inside(cells["image"]) if cells["image"] else None
+    if name is None:
+        kind = FILE_NAME_LEAVES if cells["image"] else ROW_BROKEN
+        rows.findings.add(kind, f"line {number}: {cells['image']!r}" if cells["image"] else f"line {number}: no image")
+        return
+    image = rows.image(name, _size(cells))
+    texts = [cells[column] for column in ("x1", "y1", "x2", "y2")]
+    if all(text.lower() in _NOTHING for text in (*texts, cells["class"])):
+        return
+    try:
+        corners = [float(text) for text in texts]
+    except ValueError:
+        rows.findings.add(ROW_BROKEN, f"line {number}, image {name!r}: corners {', '.join(map(repr, texts))}")
+        return
+    if not cells["class"]:
+        rows.findings.add(ROW_BROKEN, f"line {number}, image {name!r}: no class")
+        return
+    rows.add(image, cells["class"], corners, number=number)
+
+
+def _size(cells: dict[str, str]) -> tuple[int, int] | None:
+    sides = [cells.get(side, "") for side in _SIZE]
+    return (int(sides[0]), int(sides[1])) if all(side.isdecimal() and int(side) > 0 for side in sides) else None
+
+
+def _records(file: Path, rows: SplitRows) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield each line that has cells with its number; lines that do not fit the columns are counted."""
+    text = _text(file, rows)
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(_DELIMITERS, key=first.count), strict=True)
+    positions: dict[str, int] | None = None
+    try:
+        for line in reader:
+            cells = [cell.strip() for cell in line]
+            if not any(cells):
+                continue
+            if positions is None:
+                positions = _header(cells)
+                if positions is not None:
+                    continue
+                positions = _without_header(cells, file)
+            if len(cells) <= max(positions.values()):
+                rows.findings.add(ROW_BROKEN, f"line {reader.line_num}: {len(cells)} cells")
+                continue
+            yield reader.line_num, {column: cells[position] for column, position in positions.items()}
+    except csv.Error as error:
+        rows.findings.add(ROW_BROKEN, f"line {reader.line_num}: {error}; what follows is not read")
+
+
+def _text(file: Path, rows: SplitRows) -> str:
+    try:
+        raw = file.read_bytes()
+        rows.read(raw)
+        return raw.decode("utf-8-sig")
+    except OSError as error:
+        raise DataError(f"the table cannot be read ({error.strerror}): {file}") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"the table is not UTF-8 text (byte {error.start}): {file}", fix="save it as UTF-8") from None
+
+
+def _header(cells: Sequence[str]) -> dict[str, int] | None:
+    """Return where each column stands, or None where the first line is no header."""
+    lower = [cell.lower() for cell in cells]
+    positions = {}
+    for column, names in {**COLUMNS, **_SIZE}.items():
+        found = [lower.index(name) for name in names if name in lower]
+        if found:
+            positions[column] = found[0]
+    return positions if set(COLUMNS) <= set(positions) else None
+
+
+def _without_header(cells: Sequence[str], file: Path) -> dict[str, int]:
+    """Return the positions of six columns in the usual order, if the first line fits them."""
+    if len(cells) == 6 and all(cell.lower() in _NOTHING or _is_number(cell) for cell in cells[1:5]):
+        return {column: position for position, column in enumerate(COLUMNS)}
+    raise DataError(
+        f"the first line of the table is neither a header nor an object: {file}",
+        why=f"it is {', '.join(map(repr, cells[:8]))}",
+        fix="begin it with image,x1,y1,x2,y2,class, in any order; corners are pixels",
+    )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,226 @@
+"""Pascal VOC: an XML file an image, splits as lists of names or as folders."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+from xml.etree.ElementTree import Element
+
+from retina.data.catalogue import FILE_NAME_LEAVES
+from retina.data.findings import Findings, Kind
+from retina.errors import DataError
+from retina.formats.folder import FormatFolder
+from retina.formats.image_files import find_images, image_of_stem, relative_name
+from retina.formats.split_rows import IMAGE_TWICE, SplitRows
+from retina.formats.xml_file import UnusableXML, read_xml
+
+# What becomes of objects marked difficult. VOC's own evaluation neither rewards nor punishes finding them.
+Difficult = Literal["ignore", "object", "drop"]
+
+XML_UNUSABLE = Kind("xml-unusable", "error", "annotation file that cannot be used",
+                    "annotation files that cannot be used",
+                    fix="write them again, or take the images out of the split")  # fmt: skip
+XML_MISSING = Kind("xml-missing", "error", "listed image without an annotation file",
+                   "listed images without an annotation file", fix="put the files there, or correct the list",
+                   why="its objects would be trained as background")  # fmt: skip
+XML_NOT_THERE = Kind("image-without-xml", "warning", "image without an annotation file",
+                     "images without an annotation file", "taken as images without objects")  # fmt: skip
+XML_ALONE = Kind("xml-without-image", "warning", "annotation file without an image",
+                 "annotation files without an image", "left out")  # fmt: skip
+OBJECT_BROKEN = Kind("object-broken", "error", "object that cannot be read", "objects that cannot be read",
+                     fix="an <object> has a <name> and a <bndbox> of <xmin> <ymin> <xmax> <ymax>")  # fmt: skip
+DIFFICULT = Kind("difficult", "note", "object marked difficult", "objects marked difficult")
+_OUTCOMES = {
+    "ignore": "regions that are neither objects nor background (dataset.difficult=ignore)",
+    "object": "objects like others (dataset.difficult=object)",
+    "drop": "left out (dataset.difficult=drop)",
+}
+
+_IMAGES, _ANNOTATIONS = ("JPEGImages", "images"), ("Annotations", "annotations")
+_LISTS = ("ImageSets/Main", "ImageSets", ".")
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+@dataclass(frozen=True)
+class VocFolder(FormatFolder):
+    """A data set in Pascal VOC's format.
+
+    A split is a list of names (``ImageSets/Main/<split>.txt``) or a folder of images with their XML files.
+    """
+
+    name: str = "voc"
+    root: str = "data/voc/VOCdevkit/VOC2012"
+    one_based: bool = True  # the first pixel is 1, and xmax, ymax are inside the box, as VOC says
+    difficult: Difficult = "ignore"
+
+    def read_split(self, split: str) -> tuple[Path, SplitRows]:
+        """Return the folder of images and what the XML files of ``split`` say."""
+        listed = self._list_file(split)
+        if listed is not None:
+            images, annotations = _first_folder(self.folder, _IMAGES), _first_folder(self.folder, _ANNOTATIONS)
+            rows = SplitRows(str(listed))
+            for stem in _listed_stems(listed, annotations, rows):
+                self._read_listed(stem, images, annotations, rows)
+        else:
+            whole = self._split_folder(split)
+            images, annotations = _first_folder(whole, _IMAGES), _first_folder(whole, _ANNOTATIONS)
+            rows = SplitRows(str(whole))
+            self._read_folder(images, annotations, rows)
+        return images, rows
+
+    def _is_there(self, split: str) -> bool:
+        chosen = getattr(self, split)
+        return bool(chosen) and (self._list_file(split) is not None or Path(self.folder, chosen).is_dir())
+
+    def _list_file(self, split: str) -> Path | None:
+        """Return the list of names of ``split``, if there is one."""
+        chosen = getattr(self, split)
+        names = [chosen] if chosen.endswith(".txt") else [f"{chosen}.txt"]
+        files = [Path(self.folder, folder, name) for folder in _LISTS for name in names]
+        return next((file for file in files if file.is_file()), None)
+
+    def _split_folder(self, split: str) -> Path:
+        chosen = getattr(self, split)
+        folder = Path(self.folder, chosen)
+        if folder.is_dir():
+            return folder
+        there = [*self.folder.glob("ImageSets/Main/*.txt"), *self.folder.glob("*.txt")]
+        names = sorted(file.stem for file in there if "_" not in file.stem)
+        names += sorted(path.name for path in self.folder.iterdir() if path.is_dir()) if self.folder.is_dir() else []
+        raise DataError(
+            f"data set {self.name!r} has no list and no folder of its split {split!r}: "
+            f"{self.folder / _LISTS[0] / chosen}.txt, {folder}",
+            why=f"dataset.{split} is {chosen}",
+            fix=f"dataset.{split}=NAME, one of: {', '.join(names) or 'nothing found'}; or dataset.root=FOLDER",
+        )
+
+    def _read_listed(self, stem: str, images: Path, annotations: Path, rows: SplitRows) -> None:
+        """Read the annotation file of one name in a list."""
+        if relative_name(str(images), stem) is None:
+            rows.findings.add(FILE_NAME_LEAVES, repr(stem))
+            return
+        file = annotations / f"{stem}.xml"
+        if not file.is_file():
+            rows.findings.add(XML_MISSING, str(file))
+            return
+        root = _root_of(file, rows)
+        if root is not None:
+            image = image_of_stem(str(images), stem) or _said_name(root, images, os.path.dirname(stem))
+            self._read_image(root, image or f"{stem}.jpg", file, rows)
+
+    def _read_folder(self, images: Path, annotations: Path, rows: SplitRows) -> None:
+        """Read all images below a folder; those without a file of annotations have no objects."""
+        used = set()
+        for name in find_images(str(images)):
+            file = (annotations / name).with_suffix(".xml")
+            if not file.is_file():
+                rows.findings.add(XML_NOT_THERE, f"image {name!r}")
+                rows.image(name)
+            elif (root := _root_of(file, rows)) is not None:
+                self._read_image(root, name, file, rows)
+            used.add(file)
+        for file in sorted(set(annotations.rglob("*.xml")) - used):
+            rows.findings.add(XML_ALONE, str(file))
+
+    def _read_image(self, root: Element, name: str, file: Path, rows: SplitRows) -> None:
+        image = rows.image(name, _size(root))
+        for number, node in enumerate(root.findall("object"), start=1):  # direct children: parts are no objects
+            where = f"object {number} of {file}"
+            class_name, corners, reason = _read_object(node)
+            if corners is None:
+                rows.findings.add(OBJECT_BROKEN, f"{where} ({reason})")
+                continue
+            if self.one_based:
+                corners = [corners[0] - 1, corners[1] - 1, corners[2], corners[3]]
+            difficult = (node.findtext("difficult") or "").strip() in ("1", "true", "True")
+            if difficult:
+                rows.findings.add(replace(DIFFICULT, outcome=_OUTCOMES[self.difficult]), where)
+            if not difficult or self.difficult != "drop":
+                rows.add(image, class_name, corners, ignored=difficult and self.difficult == "ignore")
+
+
+def _first_folder(folder: Path, names: tuple[str, ...]) -> Path:
+    """Return the first of the folders ``names`` of ``folder`` that exists, else ``folder`` itself."""
+    return next((folder / name for name in names if (folder / name).is_dir()), folder)
+
+
+def _listed_stems(file: Path, annotations: Path, rows: SplitRows) -> list[str]:
+    """Return the names in a list, without suffixes and each once; DataError where the list cannot be read."""
+    try:
+        raw = file.read_bytes()
+        lines = raw.decode("utf-8-sig").splitlines()
+    except OSError as error:
+        raise DataError(f"the list of a split cannot be read ({error.strerror}): {file}") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"the list of a split is not UTF-8 text (byte {error.start}): {file}") from None
+    rows.read(raw)
+    stems: dict[str, None] = {}
+    for number, line in enumerate(lines, start=1):
+        stem = _stem(line.strip(), annotations)
+        if stem in stems:
+            rows.findings.add(IMAGE_TWICE, f"line {number} {stem!r}")
+        elif stem:
+            stems[stem] = None
+    return list(stems)
+
+
+def _stem(line: str, annotations: Path) -> str:
+    """Return the name on a line; the lists of single classes have a second column of 1, 0 or -1."""
+    if not line or relative_name(str(annotations), line) is None or (annotations / f"{line}.xml").is_file():
+        return line
+    name, _, mark = line.rpartition(" ")
+    line = name.rstrip() if name and mark in ("1", "0", "-1") else line
+    stem, suffix = os.path.splitext(line)
+    return stem if suffix.lower() in (".jpg", ".jpeg", ".png", ".xml") else line
+
+
+def _root_of(file: Path, rows: SplitRows) -> Element | None:
+    try:
+        root, raw = read_xml(file)
+    except UnusableXML as error:
+        rows.findings.add(XML_UNUSABLE, f"{file} ({error})")
+        return None
+    rows.read(raw)
+    if root.tag != "annotation":
+        _report_root(rows.findings, file, root.tag)
+        return None
+    return root
+
+
+def _report_root(findings: Findings, file: Path, tag: str) -> None:
+    findings.add(XML_UNUSABLE, f"{file} (it is a <{tag[:40]}>, not an <annotation>)")
+
+
+def _said_name(root: Element, images: Path, folder: str) -> str | None:
+    """Return the image that <filename> names, where it stands in the folder of images."""
+    said = (root.findtext("filename") or "").strip()
+    name = relative_name(str(images), os.path.join(folder, said)) if said else None
+    return name if name is not None and (images / name).is_file() else None
+
+
+def _size(root: Element) -> tuple[int, int] | None:
+    """Return the (height, width) that the file says; None where it says none that can be."""
+    try:
+        height, width = (int(float(root.findtext(f"size/{side}") or 0)) for side in ("height", "width"))
+    except (ValueError, OverflowError):
+        return None
+    return (height, width) if height > 0 and width > 0 else None
+
+
+def _read_object(node: Element) -> tuple[str, list[float] | None, str]:
+    """Return the class and the four corners of an object, or why it has none."""
+    name = (node.findtext("name") or "").strip()
+    if not name:
+        return "", None, "without a <name>"
+    box = node.find("bndbox")
+    if box is None:
+        kinds = ", ".join(f"<{child.tag}>" for child in node if len(child))
+        return name, None, "without a <bndbox>" + (f", but with {kinds}" if kinds else "")
+    texts = [(box.findtext(corner) or "").strip() for corner in _CORNERS]
+    try:
+        return name, [float(text) for text in texts], ""
+    except ValueError:
+        wrong = ", ".join(f"{corner}={text!r}" for corner, text in zip(_CORNERS, texts, strict=True))
+        return name, None, f"corners that are no numbers: {wrong}"

@@ -1,0 +1,111 @@
+"""Figures as SVG and as pixels."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+from retina.drawing.colours import seen_colors
+from retina.drawing.figures import (
+    COLORS,
+    INK,
+    _apart,
+    label_ends,
+    line_style,
+    new_axes,
+    printable,
+    styled,
+    to_pixels,
+    to_svg,
+)
+
+
+def figure(title: str = "<b> & co"):
+    with styled():
+        drawn, axes = new_axes(1, 1, size=(3.0, 2.0))
+        axes[0, 0].plot([0, 1], [0, 1], color=COLORS[0])
+        axes[0, 0].set_title(title)
+    return drawn
+
+
+def test_an_svg_is_one_element_whose_ink_is_the_colour_of_the_text_around_it() -> None:
+    svg = to_svg(figure(), name="one")
+    assert ElementTree.fromstring(svg).tag.endswith("svg")
+    assert "currentColor" in svg
+    assert INK not in svg
+    assert "&lt;b&gt; &amp; co" in svg
+    assert "<metadata" not in svg
+    assert to_svg(figure(), name="one") == svg, "the same figure gives the same text"
+
+
+def test_two_pictures_of_one_page_share_no_id_and_refer_to_their_own() -> None:
+    ids = []
+    for name in ("one", "two"):
+        svg = to_svg(figure(), name=name)
+        own = set(re.findall(r'\bid="([^"]+)"', svg))
+        assert set(re.findall(r"url\(#([^)]+)\)", svg)) | set(re.findall(r'href="#([^"]+)"', svg)) <= own
+        ids.append(own)
+    assert len(ids[0]) > 5
+    assert ids[0] & ids[1] == set()
+
+
+def test_pixels_are_on_white() -> None:
+    pixels = to_pixels(figure(), dpi=50)
+    assert (pixels.shape, pixels.dtype) == ((100, 150, 3), np.uint8)
+    assert pixels[0, 0].tolist() == [255, 255, 255]
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 10
+
+
+def test_drawing_leaves_no_global_state() -> None:
+    before = dict(mpl.rcParams)
+    to_svg(figure(), name="x")
+    assert dict(mpl.rcParams) == before
+
+
+def test_no_module_draws_through_pyplot_which_keeps_every_figure(root) -> None:
+    files = sorted((root / "retina").rglob("*.py"))
+    assert len(files) > 60
+    assert [file.name for file in files if "pyplot" in file.read_text(encoding="utf-8")] == []
+
+
+@pytest.mark.parametrize(
+    "name", ["$\\frac{1}", "a$b$c", "tab\tline\nnull\0", "cat\ud800", "x" * 400, "\u202eabc", "猫"]
+)
+def test_any_class_name_can_be_drawn(name: str) -> None:
+    shown = printable(name)
+    assert "\n" not in shown
+    assert len(shown.replace("\\$", "$")) <= 24
+    ElementTree.fromstring(to_svg(figure(shown), name="x"))
+    to_pixels(figure(shown), dpi=30)
+
+
+def test_a_dollar_stays_a_dollar() -> None:
+    assert ">a$b$c<" in to_svg(figure(printable("a$b$c")), name="x")
+
+
+def test_colours_are_told_apart_by_colour_blind_eyes_too() -> None:
+    rgb = np.array([[int(color[i : i + 2], 16) for i in (1, 3, 5)] for color in COLORS])
+    for seen in seen_colors(rgb):
+        distances = np.linalg.norm(seen[:, None] - seen[None], axis=-1)[np.triu_indices(len(rgb), 1)]
+        assert distances.min() > 12
+
+
+def test_many_lines_differ_in_colour_or_dashes() -> None:
+    styles = [tuple(map(str, line_style(position).values())) for position in range(24)]
+    assert len(set(styles)) == 24
+
+
+def test_labels_are_moved_apart() -> None:
+    assert _apart([0.1, 0.1, 0.5], 0.1) == pytest.approx([0.1, 0.2, 0.5])
+    assert _apart([0.95, 0.99, 1.0], 0.1) == pytest.approx([0.8, 0.9, 1.0])
+    drawn, axes = new_axes(1, 1, size=(3.0, 2.0))
+    for level in (0.2, 0.9):
+        axes[0, 0].plot([0, 1], [level, level])
+    axes[0, 0].set_ylim(0, 1)
+    label_ends(axes[0, 0], ["low", "high"])
+    places = {text.get_text(): text.xy[1] for text in axes[0, 0].texts}
+    assert places == pytest.approx({"low": 0.2, "high": 0.9})

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from retina import machine as precision
+from retina.errors import ConfigError
+from retina.machine import autocast, gradient_scaler, resolve_device_type, resolve_precision
+from retina.settings import PRECISIONS
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """Say whether there is a GPU."""
+    return lambda present: monkeypatch.setattr(torch.cuda, "is_available", lambda: present)
+
+
+@pytest.fixture
+def cpu_with(monkeypatch):
+    """Say what the CPU computes natively."""
+
+    def set_up(*, avx512_bf16: bool = False, amx: bool = False) -> None:
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16)
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+
+    return set_up
+
+
+@pytest.mark.parametrize(
+    ("device", "present", "found"),
+    [("auto", True, "cuda"), ("auto", False, "cpu"), ("cpu", True, "cpu"), ("cuda", True, "cuda")],
+)
+def test_auto_takes_the_gpu_where_there_is_one(gpu, device, present, found):
+    gpu(present)
+    assert resolve_device_type(device) == found
+
+
+@pytest.mark.parametrize("setting", ["train.device", "device"])
+def test_a_gpu_that_is_not_there_is_told_by_the_setting_that_asked_for_it(gpu, setting):
+    gpu(False)
+    with pytest.raises(ConfigError, match=f"error: {setting}=cuda, but torch sees no GPU") as caught:
+        resolve_device_type("cuda", setting=setting)
+    assert caught.value.fix.startswith(f"{setting}=cpu")
+
+
+@pytest.mark.parametrize(
+    ("features", "found"),
+    [({}, "float32"), ({"avx512_bf16": True}, "bf16"), ({"amx": True}, "bf16")],
+)
+def test_auto_on_a_cpu_is_bf16_only_where_it_is_native(cpu_with, features, found):
+    cpu_with(**features)
+    assert resolve_precision("auto", CPU) == found
+
+
+@pytest.mark.parametrize(("capability", "found"), [((7, 5), "float32"), ((8, 0), "bf16"), ((9, 0), "bf16")])
+def test_auto_on_a_gpu_is_bf16_from_ampere_on(monkeypatch, capability, found):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert resolve_precision("auto", CUDA) == found
+
+
+@pytest.mark.parametrize("chosen", ["float32", "bf16"])
+def test_what_is_chosen_is_taken_also_where_it_is_slow(cpu_with, chosen):
+    cpu_with()
+    assert resolve_precision(chosen, CPU) == chosen
+
+
+def test_fp16_needs_a_gpu():
+    assert resolve_precision("fp16", CUDA) == "fp16"
+    with pytest.raises(ConfigError, match=r"error: train\.precision=fp16 needs a GPU") as caught:
+        resolve_precision("fp16", CPU)
+    assert caught.value.fix == "train.precision=auto"
+    with pytest.raises(ConfigError, match=r"error: precision=fp16 needs a GPU"):
+        resolve_precision("fp16", CPU, setting="precision")
+
+
+def test_every_precision_but_auto_has_a_type():
+    assert set(PRECISIONS) - {"auto"} == set(precision._DTYPES)
+
+
+@pytest.mark.parametrize(("chosen", "dtype"), [("float32", torch.float32), ("bf16", torch.bfloat16)])
+def test_the_network_computes_in_the_chosen_precision(chosen, dtype):
+    weight = torch.ones(2, 2, requires_grad=True)
+    with autocast(chosen, CPU):
+        result = weight @ weight
+    assert result.dtype == dtype
+    result.sum().backward()
+    assert weight.grad.dtype == torch.float32
+
+
+@pytest.mark.parametrize("chosen", ["float32", "bf16"])
+def test_gradients_are_scaled_in_fp16_only(chosen):
+    scaler = gradient_scaler(chosen, CPU)
+    assert not scaler.is_enabled()
+    loss = torch.ones(1)
+    assert scaler.scale(loss) is loss
+    assert scaler.state_dict() == {}
+    # Built for the CPU, where it needs no GPU: the choice is what is looked at.
+    assert gradient_scaler("fp16", CPU).is_enabled()
