@@ -118,8 +118,25 @@ def _public_definitions(path: Path) -> Iterator[tuple[str, ast.AST]]:
 
 
 def _is_override(node: ast.AST) -> bool:
-    """Tell whether a method takes its meaning, and its docstring, from a base class of another library."""
-    return getattr(node, "name", "") in {"forward", "extra_repr", "train", "per_box", "compare", "additive", "holds"}
+    """Return whether a method takes its meaning, and its docstring, from an interface; a property may say it itself."""
+    is_property = any(_dotted(decorator).endswith("property") for decorator in getattr(node, "decorator_list", ()))
+    if is_property and len(getattr(node, "body", ())) == 1:
+        return True
+    theirs = {"forward", "extra_repr", "train", "per_box", "compare", "additive", "holds"}
+    return getattr(node, "name", "") in theirs | _interface_methods()
+
+
+@cache
+def _interface_methods() -> set[str]:
+    """Return the methods that a Protocol of the library explains."""
+    return {
+        member.name
+        for path in LIBRARY
+        for node in _tree(path).body
+        if isinstance(node, ast.ClassDef) and "Protocol" in {_dotted(base) for base in node.bases}
+        for member in node.body
+        if isinstance(member, ast.FunctionDef) and ast.get_docstring(member)
+    }
 
 
 def test_every_file_is_looked_at() -> None:

@@ -21,6 +21,7 @@ from retina.benchmark.measure import alternate, peak_memory
 from retina.benchmark.speed import Variant
 from retina.command_settings import ExaminingSettings
 from retina.commands.building import build_assigner, build_data_folder
+from retina.data.annotations import inspect_coco
 from retina.data.checks.images import untracked
 from retina.data.transforms.resize import resized_size
 from retina.doctor.cases import cases_of, gallery
@@ -28,7 +29,6 @@ from retina.doctor.detector_view import Lens
 from retina.doctor.examine import Examination, SplitExam, examine
 from retina.doctor.fix import write_corrected
 from retina.doctor.kinds import SIDES_SWAPPED
-from retina.doctor.opening import open_split
 from retina.doctor.page import html_page
 from retina.doctor.report import as_values, print_report, verdict, write_json
 from retina.errors import ConfigError, DataError, first_five
@@ -57,7 +57,7 @@ def examine_config(config: DictConfig) -> None:
         examination = replace(examination, speed=measure_step(config, examination))
     out = Path(config.out or Path("doctor") / folder.name)
     print_report(examination, console)
-    fixes = _fix(examination, folder) if config.fix else {}
+    fixes = _fix(examination) if config.fix else {}
     _write(out, examination, settings, fixes)
     console.print(f"\nwritten to {out / 'dataset_report.html'} and dataset_report.json", highlight=False, markup=False,
                   soft_wrap=True)  # fmt: skip
@@ -113,7 +113,7 @@ def _splits(folder: Any, asked: Sequence[str] | None) -> list[str]:
     return list(asked or known)
 
 
-def _fix(examination: Examination, folder: Any) -> dict[str, Any]:
+def _fix(examination: Examination) -> dict[str, Any]:
     """Write corrected copies and return, by split, what was changed and what could not be."""
     fixes = {}
     for split, exam in examination.splits.items():
@@ -126,7 +126,7 @@ def _fix(examination: Examination, folder: Any) -> dict[str, Any]:
             print(f"{split}: there is nothing to correct")
             continue
         path, corrected = written
-        left = _left(folder, split, path)
+        left = _left(path)
         fixes[split] = {"file": str(path), "changes": dict(corrected.changes), "errors_left": left}
         print(f"{split}: corrected copy written to {path}")
         for sentence in corrected.sentences():
@@ -136,13 +136,9 @@ def _fix(examination: Examination, folder: Any) -> dict[str, Any]:
     return fixes
 
 
-def _left(folder: Any, split: str, path: Path) -> list[str]:
+def _left(path: Path) -> list[str]:
     """Return the errors that a corrected copy still has."""
-    paths = getattr(folder, split, None)
-    if not isinstance(paths, dict):
-        return []
-    opened = open_split(replace(folder, **{split: {**paths, "annotations": str(path.absolute())}}), split)
-    return [str(finding) for finding in opened.findings if finding.kind.severity == "error"]
+    return [str(finding) for finding in inspect_coco(path)[1] if finding.fault.severity == "error"]
 
 
 def _pixel_sizes(exam: SplitExam) -> dict[int, tuple[int, int]]:
