@@ -19,6 +19,7 @@ from retina.benchmark.measure import alternate, peak_memory
 from retina.benchmark.speed import Variant
 from retina.build import build
 from retina.commands.assemble import Sections
+from retina.data.annotations import inspect_coco
 from retina.data.checks.images import untracked
 from retina.data.transforms.resize import resized_size
 from retina.doctor.cases import cases_of, gallery
@@ -26,7 +27,6 @@ from retina.doctor.detector_view import Lens
 from retina.doctor.examine import Examination, SplitExam, examine
 from retina.doctor.fix import write_corrected
 from retina.doctor.kinds import SIDES_SWAPPED
-from retina.doctor.opening import open_split
 from retina.doctor.page import html_page
 from retina.doctor.report import as_values, print_report, verdict, write_json
 from retina.errors import ConfigError, DataError, first_five
@@ -77,7 +77,7 @@ def run(settings: Settings, sections: Sections) -> None:
         examination = replace(examination, speed=measure_step(settings, sections, examination))
     out = Path(settings.out or Path("doctor") / folder.name)
     print_report(examination, console)
-    fixes = _fix(examination, folder) if settings.fix else {}
+    fixes = _fix(examination) if settings.fix else {}
     _write(out, examination, examining, fixes)
     console.print(f"\nwritten to {out / 'dataset_report.html'} and dataset_report.json", highlight=False, markup=False,
                   soft_wrap=True)  # fmt: skip
@@ -131,7 +131,7 @@ def _splits(folder: Any, asked: Sequence[str] | None) -> list[str]:
     return list(asked or known)
 
 
-def _fix(examination: Examination, folder: Any) -> dict[str, Any]:
+def _fix(examination: Examination) -> dict[str, Any]:
     """Write corrected copies and return, by split, what was changed and what could not be."""
     fixes = {}
     for split, exam in examination.splits.items():
@@ -144,7 +144,7 @@ def _fix(examination: Examination, folder: Any) -> dict[str, Any]:
             print(f"{split}: there is nothing to correct")
             continue
         path, corrected = written
-        left = _left(folder, split, path)
+        left = _left(path)
         fixes[split] = {"file": str(path), "changes": dict(corrected.changes), "errors_left": left}
         print(f"{split}: corrected copy written to {path}")
         for sentence in corrected.sentences():
@@ -154,13 +154,9 @@ def _fix(examination: Examination, folder: Any) -> dict[str, Any]:
     return fixes
 
 
-def _left(folder: Any, split: str, path: Path) -> list[str]:
+def _left(path: Path) -> list[str]:
     """Return the errors that a corrected copy still has."""
-    paths = getattr(folder, split, None)
-    if not isinstance(paths, dict):
-        return []
-    opened = open_split(replace(folder, **{split: {**paths, "annotations": str(path.absolute())}}), split)
-    return [str(finding) for finding in opened.findings if finding.kind.severity == "error"]
+    return [str(finding) for finding in inspect_coco(path)[1] if finding.fault.severity == "error"]
 
 
 def _pixel_sizes(exam: SplitExam) -> dict[int, tuple[int, int]]:
