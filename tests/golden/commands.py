@@ -58,5 +58,7 @@ def flat(tree: Any, path: str = "") -> dict[str, Any]:
     if items is None or not tree:
         return {path: tree}
     return {
-        name: value for key, inner in items for name, value in flat(inner, f"{path}.{key}" if path else str(key)).items()
+        name: value
+        for key, inner in items
+        for name, value in flat(inner, f"{path}.{key}" if path else str(key)).items()
     }
