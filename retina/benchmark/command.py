@@ -27,7 +27,7 @@ from retina.commands.building import (
 from retina.config.signatures import read_signature
 from retina.detection.assign import Assigner
 from retina.machine import resolve_device_type
-from retina.models.backbones.resnet import resolve_norm
+from retina.models.norms import resolve_norm
 from retina.structures import ImageBatch
 
 # The switches of the fast paths, and what turns each off. The numbers that a run computes are the same.

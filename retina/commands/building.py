@@ -20,12 +20,14 @@ from torch import nn
 from retina import distributed
 from retina.config.former_names import renamed
 from retina.config.schema import BUILDER_TAKES
+from retina.config.signatures import read_signature
 from retina.detection.anchors import AnchorGenerator
 from retina.detection.assign import Assigner
 from retina.detection.criterion import Criterion
 from retina.detection.losses.classification import ClassificationLoss
 from retina.errors import CheckpointError, ConfigError
 from retina.machine import autocast, resolve_precision
+from retina.models.norms import resolve_norm
 from retina.settings import RunSettings
 from retina.training.optimizers import scaled_lr
 
@@ -108,6 +110,12 @@ def build_model(
     node: Mapping[str, Any], *, num_classes: int, num_anchors: int, machine: Machine, channels_last: bool = True
 ) -> nn.Module:
     """Build the network of the section ``model`` on its device."""
+    node = renamed(node)
+    backbone = node.get("backbone") or {}
+    signature = read_signature(backbone["_target_"]) if "_target_" in backbone else None
+    if signature is not None and "norm" in signature.parameters:
+        norm = resolve_norm(str(node.get("norm", "auto")), node.get("weights", "imagenet"))
+        node = {**node, "backbone": {**backbone, "norm": norm}}
     model = build_node(node, num_classes=num_classes, num_anchors=num_anchors)
     return model.to(machine.device, memory_format=torch.channels_last if channels_last else torch.contiguous_format)
 

@@ -33,7 +33,7 @@ from retina.errors import CheckpointError, ConfigError, first_five
 from retina.evaluation.results import evaluate_detections_file, write_evaluation
 from retina.evaluation.table import format_metrics
 from retina.machine import resolve_device_type
-from retina.models.backbones.resnet import resolve_norm
+from retina.models.norms import resolve_norm
 from retina.settings import ImageSettings, RunSettings
 from retina.training.checkpoint import load_checkpoint, resolve_checkpoint
 from retina.training.progress import Progress

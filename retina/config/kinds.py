@@ -41,6 +41,9 @@ _PLAIN = {
     "tuple": LIST,
     "dict": MAPPING,
 }
+# Of retina.ranges: their ranges are told apart.
+_PLAIN |= dict.fromkeys(("Share", "OpenShare", "ShareAbove0", "ShareBelow1", "AtLeast0", "Above0"), _PLAIN["float"])
+_PLAIN |= dict.fromkeys(("Count", "AtLeast1"), _PLAIN["int"])
 _LISTS = ("list", "tuple", "Sequence", "Iterable")
 _MAPPINGS = ("dict", "Mapping")
 
@@ -99,6 +102,8 @@ def _read_subscript(annotation: ast.Subscript, aliases: Mapping[str, Kind]) -> K
     inner = annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
     if name == "Literal":
         return _one_of([item.value for item in inner if isinstance(item, ast.Constant)])
+    if name == "Annotated":
+        return read_kind(inner[0], aliases)
     kinds = [read_kind(item, aliases) for item in inner]
     if name == "Optional":
         return either(kinds[0], NULL)

@@ -17,6 +17,7 @@ from retina.settings import RunSettings
 # module's imports (retina.models.retinanet.torch.hub.load) reaches any function.
 ALLOWED_TARGETS: dict[str, tuple[str, ...]] = {
     "model": ("retina.models.retinanet.build_retinanet",),
+    "model.backbone": ("retina.models.backbones.resnet.ResNet",),
     "anchors": ("retina.detection.assign.Assigner",),
     "postprocess": ("retina.detection.postprocess.PostProcess",),
     "dataset": (
@@ -30,7 +31,7 @@ ALLOWED_TARGETS: dict[str, tuple[str, ...]] = {
 
 # What a loss may be. A sum of box losses has terms, each of them another one of the list.
 _LOSSES = "retina.detection.losses"
-_SUM = f"{_LOSSES}.box_sum.BoxLossSum"
+_SUM = f"{_LOSSES}.weighted.BoxLossSum"
 LOSS_TARGETS: dict[str, tuple[str, ...]] = {
     "loss.classification": tuple(
         f"{_LOSSES}.{name}"
@@ -38,20 +39,19 @@ LOSS_TARGETS: dict[str, tuple[str, ...]] = {
             "classification.FocalLoss",
             "classification.BalancedCrossEntropyLoss",
             "classification.CrossEntropyLoss",
-            "focal_dice.FocalDiceLoss",
-            "ghm_c.GHMCLoss",
-            "iou_aware.QualityFocalLoss",
-            "iou_aware.VarifocalLoss",
-            "penalty_reduced.PenaltyReducedFocalLoss",
-            "softmax_focal.SoftmaxFocalLoss",
+            "self_normalised.FocalDiceLoss",
+            "self_normalised.GHMCLoss",
+            "focal_family.QualityFocalLoss",
+            "focal_family.VarifocalLoss",
+            "focal_family.PenaltyReducedFocalLoss",
+            "focal_family.SoftmaxFocalLoss",
         )
     ),
     "loss.box": (
         _SUM,
-        *(f"{_LOSSES}.box.{name}Loss" for name in ("L1", "SmoothL1", "GIoU", "DIoU", "CIoU", "EIoU", "FocalEIoU")),
-        *(f"{_LOSSES}.box_codes.{name}Loss" for name in ("Huber", "MSE", "BalancedL1", "FocalL1")),
-        *(f"{_LOSSES}.box_overlap.{name}Loss" for name in ("IoU", "AlphaIoU", "SIoU", "WIoU")),
-        *(f"{_LOSSES}.box_running.{name}Loss" for name in ("WIoUv3", "GHMR")),
+        *(f"{_LOSSES}.box.{name}Loss" for name in ("L1", "SmoothL1", "Huber", "MSE", "BalancedL1", "FocalL1")),
+        *(f"{_LOSSES}.overlap.{name}IoULoss" for name in ("", "Alpha", "G", "D", "C", "E", "FocalE", "S", "W")),
+        *(f"{_LOSSES}.running.{name}Loss" for name in ("WIoUv3", "GHMR")),
     ),
 }
 
@@ -91,6 +91,7 @@ def model_config_from(text: str) -> dict[str, Any]:
     for name, node in sections.items():
         if "_target_" in node:
             listed_target(name, node["_target_"])
+    listed_target("model.backbone", sections["model"]["backbone"]["_target_"])
     return {**sections, "model": _without_weights(sections["model"]), "image": image}
 
 
@@ -182,7 +183,7 @@ def _unsafe(path: str, value: Any, targets: tuple[str, ...], *, is_root: bool = 
                 if not (is_root and targets and name == "_target_"):
                     problems.append(f"{inner} is not allowed")
             else:
-                problems += _unsafe(inner, item, targets, is_root=False)
+                problems += _unsafe(inner, item, ALLOWED_TARGETS.get(inner, ()), is_root=inner in ALLOWED_TARGETS)
         return problems
     if isinstance(value, list):
         return [problem for item in value for problem in _unsafe(path, item, targets, is_root=False)]
@@ -195,8 +196,7 @@ def _unsafe(path: str, value: Any, targets: tuple[str, ...], *, is_root: bool = 
 
 def _without_weights(model: dict[str, Any]) -> dict[str, Any]:
     """Return ``model`` without the pretrained weights that its training began with: the checkpoint's follow."""
-    # Imports torch.
-    from retina.models.backbones.resnet import resolve_norm
+    from retina.models.norms import resolve_norm
 
     norm = resolve_norm(str(model.get("norm", "auto")), model.get("weights", "imagenet"))
     return {**model, "norm": norm, "weights": None}

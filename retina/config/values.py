@@ -189,7 +189,7 @@ def _leaves(tree: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 
 def _check_node(path: str, node: Mapping[str, Any]) -> Iterator[Mistake]:
-    target = TAKEN_BY.get(path) or node["_target_"]
+    target = node.get("_target_") or TAKEN_BY[path]
     try:
         kinds, required, takes_any_name = _parameters(str(target))
     except LookupError as error:
