@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 
+from retina.models.backbones.resnet import ResNet
 from retina.models.retinanet import RetinaNet, build_retinanet
 from retina.structures import BoxCells, ImageBatch
 from retina.training.compilation import COMPILED_PARTS, compile_parts, without_compilation
@@ -21,7 +22,7 @@ def model() -> RetinaNet:
     return build_retinanet(
         num_classes=2,
         num_anchors=9,
-        backbone={"depth": 18},
+        backbone=ResNet(depth=18),
         weights="imagenet",
         load_weights=False,
         fpn_channels=16,
