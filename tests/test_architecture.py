@@ -45,29 +45,6 @@ NOT_YET = {
     "retina/commands/looking.py imports retina.lab.panels.LossPanels",
     "retina/config/resume.py imports retina.training.checkpoint.load_checkpoint",
     "retina/config/saved.py imports retina.models.backbones.resnet.resolve_norm",
-    "retina/data/checks/fast.py imports retina.doctor.kinds.EMPTY_FILE",
-    "retina/data/checks/fast.py imports retina.doctor.kinds.unchecked",
-    "retina/data/checks/header.py imports retina.doctor.kinds.ALPHA",
-    "retina/data/checks/header.py imports retina.doctor.kinds.ANIMATED",
-    "retina/data/checks/header.py imports retina.doctor.kinds.CMYK",
-    "retina/data/checks/header.py imports retina.doctor.kinds.DEEP",
-    "retina/data/checks/header.py imports retina.doctor.kinds.EXTENSION",
-    "retina/data/checks/header.py imports retina.doctor.kinds.GRAY",
-    "retina/data/checks/header.py imports retina.doctor.kinds.PALETTE",
-    "retina/data/checks/images.py imports retina.doctor.kinds.BAD_IMAGE",
-    "retina/data/checks/images.py imports retina.doctor.kinds.EMPTY_FILE",
-    "retina/data/checks/images.py imports retina.doctor.kinds.HUGE",
-    "retina/data/checks/images.py imports retina.doctor.kinds.IRREGULAR",
-    "retina/data/checks/images.py imports retina.doctor.kinds.MISSING",
-    "retina/data/checks/images.py imports retina.doctor.kinds.OUTSIDE",
-    "retina/data/checks/images.py imports retina.doctor.kinds.SIDES_SWAPPED",
-    "retina/data/checks/images.py imports retina.doctor.kinds.TRUNCATED",
-    "retina/data/checks/images.py imports retina.doctor.kinds.TURNED",
-    "retina/data/checks/images.py imports retina.doctor.kinds.UNDECODABLE",
-    "retina/data/checks/images.py imports retina.doctor.kinds.WRONG_SIZE",
-    "retina/data/checks/start.py imports retina.doctor.kinds.BAD_IMAGE",
-    "retina/data/checks/start.py imports retina.doctor.kinds.UNCHECKED",
-    "retina/data/checks/start.py imports retina.doctor.kinds.skipped",
     "retina/drawing/samples.py imports retina.evaluation.evaluate.Evaluation",
     "retina/anchors/command.py",
     "retina/anchors/verdict.py",
@@ -141,8 +118,25 @@ def _public_definitions(path: Path) -> Iterator[tuple[str, ast.AST]]:
 
 
 def _is_override(node: ast.AST) -> bool:
-    """Tell whether a method takes its meaning, and its docstring, from a base class of another library."""
-    return getattr(node, "name", "") in {"forward", "extra_repr", "train", "per_box", "compare", "additive", "holds"}
+    """Return whether a method takes its meaning, and its docstring, from an interface; a property may say it itself."""
+    is_property = any(_dotted(decorator).endswith("property") for decorator in getattr(node, "decorator_list", ()))
+    if is_property and len(getattr(node, "body", ())) == 1:
+        return True
+    theirs = {"forward", "extra_repr", "train", "per_box", "compare", "additive", "holds"}
+    return getattr(node, "name", "") in theirs | _interface_methods()
+
+
+@cache
+def _interface_methods() -> set[str]:
+    """Return the methods that a Protocol of the library explains."""
+    return {
+        member.name
+        for path in LIBRARY
+        for node in _tree(path).body
+        if isinstance(node, ast.ClassDef) and "Protocol" in {_dotted(base) for base in node.bases}
+        for member in node.body
+        if isinstance(member, ast.FunctionDef) and ast.get_docstring(member)
+    }
 
 
 def test_every_file_is_looked_at() -> None:
