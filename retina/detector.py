@@ -23,8 +23,7 @@ from retina.detection.assign import Assigner
 from retina.detection.postprocess import PostProcess
 from retina.drawing.boxes import draw_boxes, strong
 from retina.errors import CheckpointError, ConfigError, first_five
-from retina.evaluation.detect import detect
-from retina.evaluation.evaluate import evaluation_mode, to_coco_results, to_original_frame
+from retina.evaluation.detect import detect, evaluation_mode, to_coco_results, to_original_frame
 from retina.machine import Machine
 from retina.settings import ImageSettings, resolve_norm
 from retina.structures import BoxTargets, Detections, Sample

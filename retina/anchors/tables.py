@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from retina.training.console import format_table
+from retina.drawing.tables import format_table
 
 _COLUMNS = ("boxes", "reached", "between", "below", "mean IoU", "positives", "lost")
 MAX_CLASSES = 20

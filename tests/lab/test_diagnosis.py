@@ -14,7 +14,7 @@ from retina.detection.losses.running import WIoUv3Loss
 from retina.detection.losses.self_normalised import GHMCLoss
 from retina.lab.anchor_losses import FocalSettings
 from retina.lab.diagnosis import DEFAULT_FOCAL, own_focal
-from retina.training.random_state import random_state
+from retina.training.state import random_state
 from tests.lab.small_network import make_batches, make_model
 
 
