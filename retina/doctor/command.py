@@ -21,8 +21,8 @@ from retina.benchmark.measure import alternate, peak_memory
 from retina.benchmark.speed import Variant
 from retina.command_settings import ExaminingSettings
 from retina.commands.building import build_assigner, build_data_folder
-from retina.data.annotations import inspect_coco
 from retina.data.checks.images import untracked
+from retina.data.coco.file import inspect_coco
 from retina.data.transforms.resize import resized_size
 from retina.doctor.cases import cases_of, gallery
 from retina.doctor.detector_view import Lens
