@@ -18,6 +18,8 @@ FORMER_NAMES: dict[str, str] = {
     "retina.data.formats.csv_table": "retina.formats.csv_table",
     "retina.data.formats.voc": "retina.formats.voc",
     "retina.data.formats.yolo": "retina.formats.yolo",
+    "retina.data.augment.ColorMatrix": "retina.data.transforms.color.ColorMatrix",
+    "retina.data.sampling_shape": "retina.data.sampling",
     "retina.models.backbones": "retina.models.backbones.resnet",
     "retina.models.blocks": "retina.models.backbones.blocks",
 }
