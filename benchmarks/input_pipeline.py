@@ -27,12 +27,13 @@ from PIL import Image  # noqa: E402
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from retina.benchmark.measure import Timing, alternate, report  # noqa: E402
-from retina.data.augment import Augment, ColorMatrix  # noqa: E402
+from retina.data.augment import Augment  # noqa: E402
 from retina.data.collate import Collate  # noqa: E402
 from retina.data.dataset import DetectionDataset  # noqa: E402
 from retina.data.images import read_image, read_shrunk  # noqa: E402
 from retina.data.loader import AugmentedImages  # noqa: E402
 from retina.data.samplers import SampleKey  # noqa: E402
+from retina.data.transforms.color import ColorMatrix  # noqa: E402
 from retina.detection.anchors import AnchorGenerator  # noqa: E402
 from retina.detection.assign import Assigner  # noqa: E402
 from retina.models.backbones.resnet import ResNet

@@ -106,6 +106,19 @@ class Between(Range):
 
 
 @dataclass(frozen=True)
+class Words(Range):
+    """The values of a ``Literal``."""
+
+    words: tuple[Any, ...]
+
+    def holds(self, value: Any, beside: Mapping[str, Any]) -> bool:
+        return value in self.words
+
+    def __str__(self) -> str:
+        return f"one of {', '.join(map(str, self.words))}"
+
+
+@dataclass(frozen=True)
 class NotEmpty(Range):
     """A list with something in it."""
 

@@ -32,6 +32,8 @@ FORMER_NAMES: dict[str, str] = {
     "retina.detection.losses.iou_aware": "retina.detection.losses.focal_family",
     "retina.detection.losses.penalty_reduced": "retina.detection.losses.focal_family",
     "retina.detection.losses.softmax_focal": "retina.detection.losses.focal_family",
+    "retina.data.augment.ColorMatrix": "retina.data.transforms.color.ColorMatrix",
+    "retina.data.sampling_shape": "retina.data.sampling",
     "retina.models.backbones": "retina.models.backbones.resnet",
     "retina.models.blocks": "retina.models.backbones.blocks",
 }
