@@ -132,19 +132,6 @@ class NotEmpty(Range):
 
 
 @dataclass(frozen=True)
-class Words(Range):
-    """The values of a ``Literal``."""
-
-    words: tuple[Any, ...]
-
-    def holds(self, value: Any, beside: Mapping[str, Any]) -> bool:
-        return value in self.words
-
-    def __str__(self) -> str:
-        return f"one of {', '.join(map(str, self.words))}"
-
-
-@dataclass(frozen=True)
 class IsLength(Range):
     """A length of training; ``from_end``: it may be counted back from the end of the run, as ``-2epoch``."""
 
