@@ -215,9 +215,10 @@ def build_model(
 ) -> nn.Module:
     """Build the network of the section ``model`` on its device; ``load_weights`` False: a checkpoint brings them."""
     norm = resolve_norm(node.get("norm", "auto"), node.get("weights"))
-    values = {name: value for name, value in node.items() if name != "norm"}
+    # Random weights would stay random if they were frozen.
+    frozen = {} if node.get("weights") else {"frozen_stages": 0}
     model = build(
-        {**values, "backbone": {**node["backbone"], "norm": norm}},
+        {**node, "backbone": {**node["backbone"], **frozen, "norm": norm}},
         num_classes=num_classes,
         num_anchors=num_anchors,
         load_weights=load_weights,
