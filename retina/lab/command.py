@@ -21,14 +21,13 @@ from retina.config.saved import loss_config_from, model_config_from
 from retina.data.dataset import DetectionDataset
 from retina.data.loader import suggested_workers
 from retina.detection.criterion import Criterion
-from retina.drawing.figures import to_svg
+from retina.drawing.figures import as_file, styled
+from retina.drawing.pages import PageFigure, PageTable, render_page
 from retina.errors import CheckpointError, ConfigError, RetinaError, first_five
 from retina.files import write_text_atomically
-from retina.lab.collection import LossFamily, box_collection, class_collection
-from retina.lab.findings import Findings
-from retina.lab.page import Drawn, Section, as_file, write_page
-from retina.lab.pictures import Picture, curve_pictures, finding_pictures
-from retina.lab.tables import finding_tables
+from retina.lab.curve_panels import BOX_PANELS, CLASS_PANELS, LossFamily
+from retina.lab.diagnosis import Diagnosis
+from retina.lab.look import Panel
 from retina.machine import resolve_device_type
 from retina.settings import ImageSettings
 from retina.training.checkpoint import resolve_checkpoint
@@ -54,16 +53,20 @@ def show_losses(config: DictConfig) -> None:
     sections, numbers, facts = [], {}, {"losses": "as configs/loss sets them"}
     out = Path(config.out or "loss_lab")
     if config.ckpt is not None:
-        findings, facts, own_out = look_at_checkpoint(config, chosen)
+        diagnosis, facts, own_out = look_at_checkpoint(config, chosen)
         out = Path(config.out or own_out)
-        numbers["findings"] = plain = findings.as_plain()
-        sections.append(_draw("A trained model on data", finding_pictures(plain), tables=finding_tables(plain)))
+        numbers["findings"] = diagnosis.record()
+        sections.append(page_section("A trained model on data", diagnosis.panels, tables=diagnosis.tables()))
     print("drawing the losses", flush=True)
-    classes, boxes = class_collection(families("classification")), box_collection(families("box"))
-    numbers |= {"classification_losses": classes, "box_losses": boxes}
-    sections.append(_draw("The losses themselves", curve_pictures(classes, boxes)))
+    curves = []
+    for part, kinds in (("classification", CLASS_PANELS), ("box", BOX_PANELS)):
+        found = families(part)
+        panels = [kind(found) for kind in kinds]
+        numbers[f"{part}_losses"] = {panel.key: panel.curves for panel in panels}
+        curves += [panel for panel in panels if panel.curves]
+    sections.append(page_section("The losses themselves", curves))
     write_everything(out, facts, sections, {"facts": facts, **numbers})
-    number = sum(len(section.pictures) for section in sections)
+    number = sum(len(section["figures"]) for section in sections)
     print(f"written to {out}: {PAGE} with {number} pictures, each as .svg too, and their numbers in {NUMBERS}")
 
 
@@ -77,7 +80,7 @@ def families(part: str) -> list[LossFamily]:
     return found
 
 
-def look_at_checkpoint(config: DictConfig, chosen: Mapping[str, Any]) -> tuple[Findings, dict[str, str], Path]:
+def look_at_checkpoint(config: DictConfig, chosen: Mapping[str, Any]) -> tuple[Diagnosis, dict[str, str], Path]:
     """Return what the checkpoint's losses look like, facts to show beside it, and where its pictures belong."""
     machine = Machine.resolve(
         torch.device(resolve_device_type(config.device, setting="device")), config.precision, setting="precision"
@@ -110,10 +113,10 @@ def look_at_checkpoint(config: DictConfig, chosen: Mapping[str, Any]) -> tuple[F
     }
     print("\n".join(f"{name:<21}{value}" for name, value in facts.items()), flush=True)
     model = load_model(saved, state, assigner.anchors.num_per_cell, machine)
-    findings = replace(lab, score_threshold=config.score_threshold)(model)
+    diagnosis = replace(lab, score_threshold=config.score_threshold)(model)
     owner = path.parent.parent if path.parent.name == "checkpoints" else path.parent
     own = folder.name == saved["dataset"]["name"] and config.split == "val"
-    return findings, facts, owner / ("loss_lab" if own else f"loss_lab-{folder.name}-{config.split}")
+    return diagnosis, facts, owner / ("loss_lab" if own else f"loss_lab-{folder.name}-{config.split}")
 
 
 def rebuild_criterion(
@@ -150,7 +153,7 @@ def rebuild_criterion(
 
 
 def write_everything(
-    out: Path, facts: Mapping[str, str], sections: Sequence[Section], numbers: Mapping[str, Any]
+    out: Path, facts: Mapping[str, str], sections: Sequence[Mapping[str, Any]], numbers: Mapping[str, Any]
 ) -> None:
     """Write the page, each picture and the numbers into ``out``, which is made.
 
@@ -160,10 +163,11 @@ def write_everything(
     try:
         out.mkdir(parents=True, exist_ok=True)
         for section in sections:
-            for picture in section.pictures:
-                write_text_atomically(out / f"{picture.name}.svg", as_file(picture.svg))
+            for figure in section["figures"]:
+                write_text_atomically(out / f"{figure.name}.svg", as_file(figure.svg))
         write_text_atomically(out / NUMBERS, json.dumps(numbers, indent=1, allow_nan=False) + "\n")
-        write_text_atomically(out / PAGE, write_page("Loss lab", facts, sections))
+        page = render_page("loss_lab.html", title="Loss lab", facts=facts, sections=sections)
+        write_text_atomically(out / PAGE, page)
     except OSError as error:
         raise RetinaError(
             f"the pictures cannot be written: {error.filename or out}: {error.strerror or error}",
@@ -171,9 +175,11 @@ def write_everything(
         ) from error
 
 
-def _draw(title: str, pictures: Sequence[Picture], tables: Sequence[Any] = ()) -> Section:
-    drawn = [Drawn(each.name, each.title, each.caption, to_svg(each.draw(), name=each.name)) for each in pictures]
-    return Section(title, drawn, tables)
+def page_section(title: str, panels: Sequence[Panel], tables: Sequence[PageTable] = ()) -> dict[str, Any]:
+    """Return a part of the page as its template takes it."""
+    with styled():
+        figures = [PageFigure.of(panel.figure(), panel.name, panel.title, panel.caption) for panel in panels]
+    return {"title": title, "figures": figures, "tables": tables}
 
 
 def _build(part: str, node: Mapping[str, Any], **changes: Any) -> Any:
