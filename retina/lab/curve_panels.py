@@ -72,7 +72,7 @@ class FocalByGamma(CurvePanel):
 
     def compute(self, families: Sequence[LossFamily]) -> dict[str, Any]:
         return {
-            str(gamma): _curve(family, f"γ = {gamma:g}", positive=True, alpha=1.0, gamma=gamma)
+            str(gamma): _curve(family.build(alpha=1.0, gamma=gamma), f"γ = {gamma:g}", positive=True)
             for family in families
             if family.name == "focal"
             for gamma in GAMMAS
@@ -103,11 +103,10 @@ class EveryClassification(CurvePanel):
     title = "Every classification loss"
 
     def compute(self, families: Sequence[LossFamily]) -> dict[str, Any]:
-        return {
-            side: {family.name: _curve(family, family.name, positive=side == "positive", density=easy_density)
-                   for family in families}
-            for side in SIDES
-        }  # fmt: skip
+        def curve(family: LossFamily, side: str) -> dict[str, Any]:
+            return _curve(family.build(), family.name, positive=side == "positive", density=easy_density)
+
+        return {side: {family.name: curve(family, side) for family in families} for side in SIDES}
 
     def figure(self) -> Figure:
         figure, axes = new_axes(2, 2, size=(9.6, 6.4), sharex=True, sharey="row")
@@ -133,12 +132,17 @@ class Focus(CurvePanel):
     title = "The exponent that focuses"
 
     def compute(self, families: Sequence[LossFamily]) -> dict[str, Any]:
+        def curves(family: LossFamily, focus: str, side: str) -> dict[str, Any]:
+            built = {value: family.build(**{focus: value}) for value in GAMMAS}
+            return {
+                str(value): _curve(loss, f"{value:g}", positive=side == "positive") for value, loss in built.items()
+            }
+
         return {
-            family.name: {side: {str(value): _curve(family, f"{value:g}", positive=side == "positive",
-                                                    **{family.focus: value}) for value in GAMMAS} for side in SIDES}
+            family.name: {side: curves(family, focus, side) for side in SIDES}
             for family in families
-            if family.focus
-        }  # fmt: skip
+            if (focus := family.focus)
+        }
 
     def figure(self) -> Figure:
         rows = -(-len(self.curves) // 2)
@@ -222,7 +226,9 @@ class Density(ContextPanel):
         if not hasattr(family.build(), "bin_counts"):
             return {}
         densities = {"even density": even_density, "mostly easy": easy_density}
-        return {name: _curve(family, name, positive=True, density=density) for name, density in densities.items()}
+        return {
+            name: _curve(family.build(), name, positive=True, density=density) for name, density in densities.items()
+        }
 
 
 class BoxPanel(CurvePanel):
@@ -304,15 +310,9 @@ BOX_PANELS: tuple[type[CurvePanel], ...] = (BoxCodes, BoxOverlaps, BoxSums)
 
 
 def _curve(
-    family: LossFamily,
-    name: str,
-    *,
-    positive: bool,
-    density: Callable[[int], list[float]] | None = None,
-    **changes: Any,
+    loss: Any, name: str, *, positive: bool, density: Callable[[int], list[float]] | None = None
 ) -> dict[str, Any]:
-    """Return a curve as plain values, of the loss with ``changes``; where it counts a density, of that one."""
-    loss = family.build(**changes)
+    """Return the curve of ``loss`` as plain values; where it counts a density, with that one."""
     if density is not None and hasattr(loss, "bin_counts"):
         set_density(loss, density(len(loss.bin_counts)), per_batch=1)
     return asdict(score_curve(loss, name, positive=positive))

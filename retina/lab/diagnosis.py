@@ -23,7 +23,7 @@ from retina.lab.anchor_losses import FocalSettings
 from retina.lab.look import Look, LookedAt, Subject, make_panels
 from retina.lab.pyramid import gradient_squares, level_names, shared_features
 from retina.structures import Batch
-from retina.training.tensorboard import Panels
+from retina.training.tensorboard import Panels, TallyHistogram
 
 GAMMAS = (0.0, 0.5, 1.0, 2.0, 5.0)  # of figure 4 of Lin et al. 2017 without 5, of their figure 1 with it
 DEFAULT_FOCAL = FocalSettings(alpha=0.25, gamma=2.0)
@@ -61,11 +61,13 @@ class Diagnosis:
     def for_tensorboard(self) -> Panels:
         """Return pictures, histograms and numbers, all of whose names begin with ``loss_lab/``."""
         with styled():
-            pictures = {panel.name: to_pixels(panel.figure()) for panel in self.panels}
-        histograms = {name: found for panel in self.panels for name, found in panel.histograms().items()}
-        numbers = {name: number for panel in self.panels for name, number in panel.numbers().items()}
-        return Panels(*({f"loss_lab/{name}": value for name, value in part.items()}
-                        for part in (pictures, histograms, numbers)))  # fmt: skip
+            pictures = {f"loss_lab/{panel.name}": to_pixels(panel.figure()) for panel in self.panels}
+        histograms: dict[str, TallyHistogram] = {}
+        numbers: dict[str, float | None] = {}
+        for panel in self.panels:
+            histograms |= {f"loss_lab/{name}": found for name, found in panel.histograms().items()}
+            numbers |= {f"loss_lab/{name}": number for name, number in panel.numbers().items()}
+        return Panels(pictures, histograms, numbers)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -126,10 +127,7 @@ class Mistakes(Look):
         return figure
 
 
-def best_threshold(table: dict[str, list[float | None]]) -> tuple[float, float] | None:
+def best_threshold(table: Mapping[str, Any]) -> tuple[float, float] | None:
     """Return the score threshold of the highest F1 of a table of precision and recall, and that F1."""
     known = [(f1, threshold) for threshold, f1 in zip(table["threshold"], table["f1"], strict=True) if f1 is not None]
-    if not known:
-        return None
-    f1, threshold = max(known, key=lambda pair: pair[0])
-    return threshold, f1
+    return max(known, key=lambda pair: pair[0])[::-1] if known else None
