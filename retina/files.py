@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 
 @contextmanager
@@ -37,6 +38,11 @@ def write_text_atomically(path: Path, text: str) -> None:
     """Write ``text`` as UTF-8 to ``path``, whole or not at all."""
     with replace_atomically(path) as file:
         file.write(text.encode())
+
+
+def write_json_atomically(path: Path, value: Any, *, indent: int | None = None) -> None:
+    """Write ``value`` as JSON to ``path``, whole or not at all."""
+    write_text_atomically(path, json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False) + "\n")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -2,11 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 
 from retina.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and in what precision the network runs."""
+
+    device: torch.device
+    precision: str  # float32, bf16 or fp16
+
+    @classmethod
+    def resolve(cls, device: str | torch.device, precision: str, *, prefix: str = "") -> Machine:
+        """Return what ``device=auto`` and ``precision=auto`` mean here; errors name ``<prefix>device``."""
+        if isinstance(device, str):
+            device = torch.device(resolve_device_type(device, setting=f"{prefix}device"))
+        return cls(device, resolve_precision(precision, device, setting=f"{prefix}precision"))
+
+    @property
+    def autocast(self) -> Callable[[], Any]:
+        """A maker of contexts in which the network runs in the precision."""
+        return partial(autocast, self.precision, self.device)
+
 
 _DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -41,34 +41,8 @@ NOT_YET = {
     "retina/command_settings.py imports retina.settings.SPLITS",
     "retina/command_settings.py imports retina.settings.check_at_least",
     "retina/command_settings.py imports retina.settings.check_one_of",
-    "retina/commands/looking.py imports retina.lab.diagnosis.LossLab",
-    "retina/commands/looking.py imports retina.lab.panels.LossPanels",
     "retina/config/resume.py imports retina.training.checkpoint.load_checkpoint",
     "retina/config/saved.py imports retina.models.backbones.resnet.resolve_norm",
-    "retina/data/checks/fast.py imports retina.doctor.kinds.EMPTY_FILE",
-    "retina/data/checks/fast.py imports retina.doctor.kinds.unchecked",
-    "retina/data/checks/header.py imports retina.doctor.kinds.ALPHA",
-    "retina/data/checks/header.py imports retina.doctor.kinds.ANIMATED",
-    "retina/data/checks/header.py imports retina.doctor.kinds.CMYK",
-    "retina/data/checks/header.py imports retina.doctor.kinds.DEEP",
-    "retina/data/checks/header.py imports retina.doctor.kinds.EXTENSION",
-    "retina/data/checks/header.py imports retina.doctor.kinds.GRAY",
-    "retina/data/checks/header.py imports retina.doctor.kinds.PALETTE",
-    "retina/data/checks/images.py imports retina.doctor.kinds.BAD_IMAGE",
-    "retina/data/checks/images.py imports retina.doctor.kinds.EMPTY_FILE",
-    "retina/data/checks/images.py imports retina.doctor.kinds.HUGE",
-    "retina/data/checks/images.py imports retina.doctor.kinds.IRREGULAR",
-    "retina/data/checks/images.py imports retina.doctor.kinds.MISSING",
-    "retina/data/checks/images.py imports retina.doctor.kinds.OUTSIDE",
-    "retina/data/checks/images.py imports retina.doctor.kinds.SIDES_SWAPPED",
-    "retina/data/checks/images.py imports retina.doctor.kinds.TRUNCATED",
-    "retina/data/checks/images.py imports retina.doctor.kinds.TURNED",
-    "retina/data/checks/images.py imports retina.doctor.kinds.UNDECODABLE",
-    "retina/data/checks/images.py imports retina.doctor.kinds.WRONG_SIZE",
-    "retina/data/checks/start.py imports retina.doctor.kinds.BAD_IMAGE",
-    "retina/data/checks/start.py imports retina.doctor.kinds.UNCHECKED",
-    "retina/data/checks/start.py imports retina.doctor.kinds.skipped",
-    "retina/drawing/samples.py imports retina.evaluation.evaluate.Evaluation",
     "retina/anchors/command.py",
     "retina/anchors/verdict.py",
     "retina/benchmark/command.py",
@@ -141,10 +115,30 @@ def _public_definitions(path: Path) -> Iterator[tuple[str, ast.AST]]:
 
 
 def _is_override(node: ast.AST) -> bool:
-    """Tell whether a method takes its meaning, and its docstring, from a base class of another library."""
-    panels = {"add", "record", "figure", "numbers", "histograms", "glance", "tables", "compute", "vary", "caption"}
-    names = {"forward", "extra_repr", "train", "per_box", "compare", "additive", "holds", *panels}
-    return getattr(node, "name", "") in names
+    """Return whether a method takes its meaning, and its docstring, from an interface; a property may say it itself."""
+    is_property = any(_dotted(decorator).endswith("property") for decorator in getattr(node, "decorator_list", ()))
+    if is_property and len(getattr(node, "body", ())) == 1:
+        return True
+    theirs = {"forward", "extra_repr", "train", "per_box", "compare", "additive", "holds"}
+    return getattr(node, "name", "") in theirs | _interface_methods()
+
+
+@cache
+def _interface_methods() -> set[str]:
+    """Return the methods that a Protocol or an abstract class of the library explains."""
+    return {
+        member.name
+        for path in LIBRARY
+        for node in _tree(path).body
+        if isinstance(node, ast.ClassDef) and _is_interface(node)
+        for member in node.body
+        if isinstance(member, ast.FunctionDef) and ast.get_docstring(member)
+    }
+
+
+def _is_interface(node: ast.ClassDef) -> bool:
+    decorators = {_dotted(each) for member in node.body for each in getattr(member, "decorator_list", ())}
+    return "Protocol" in {_dotted(base) for base in node.bases} or "abstractmethod" in decorators
 
 
 def test_every_file_is_looked_at() -> None:

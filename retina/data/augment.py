@@ -11,7 +11,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import cv2
 import numpy as np
@@ -25,6 +25,7 @@ from retina.data.transforms.mixing import Mixing, Others, Scene
 from retina.data.transforms.resize import Resize, resize_scale
 from retina.data.transforms.zoom import flatten, max_zoom
 from retina.errors import ConfigError
+from retina.ranges import FILLED
 from retina.structures import BoxTargets, Sample
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks the network for a newer version
@@ -57,10 +58,10 @@ class Augment:
         self,
         transforms: Sequence[Any],
         *,
-        short_side: int,
-        long_side: int,
-        seed: int,
-        reduced_decoding: bool = False,
+        short_side: Annotated[int, FILLED],
+        long_side: Annotated[int, FILLED],
+        seed: Annotated[int, FILLED],
+        reduced_decoding: Annotated[bool, FILLED] = False,
     ) -> None:
         """Args: ``transforms``, mixing ones first, then albumentations' or ours in order; sides as in :class:`Resize`.
 

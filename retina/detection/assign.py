@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from retina.boxes import box_area, pairwise_intersection, pairwise_iou
 from retina.detection.anchors import AnchorGenerator
 from retina.detection.heat import background_heat
 from retina.detection.window import AnchorGrid, best_boxes, covered_anchors
+from retina.ranges import FILLED, FLAT, AtMost, Between
 from retina.structures import AnchorTargets, BackgroundHeat, BoxTargets
 
 BACKGROUND = -1
@@ -39,13 +40,13 @@ class Assigner:
     anchor of each box).
     """
 
-    anchors: AnchorGenerator = field(default_factory=AnchorGenerator)
+    anchors: Annotated[AnchorGenerator, FLAT] = field(default_factory=AnchorGenerator)
     positive_iou: float = 0.5
-    negative_iou: float = 0.4
+    negative_iou: Annotated[float, Between(0, 1, "low"), AtMost("positive_iou")] = 0.4
     match_every_box: bool = True
     crowd_ignore: float | None = 0.5
     assign: Literal["window", "dense"] = "window"  # the same result; dense computes every overlap
-    center_heat: bool = False
+    center_heat: Annotated[bool, FILLED] = False
 
     def __post_init__(self) -> None:
         if self.assign not in ("window", "dense"):

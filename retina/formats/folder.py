@@ -11,7 +11,7 @@ from typing import Any
 
 from retina.data.annotations import Annotations, refuse_errors
 from retina.data.dataset import DetectionDataset
-from retina.data.findings import Finding
+from retina.data.folders import Opened
 from retina.errors import DataError
 from retina.formats.class_list import given_classes
 from retina.formats.split_rows import SplitRows
@@ -55,24 +55,18 @@ class FormatFolder(ABC):
         """
         images, annotations = self._annotations(split)
         refuse_errors(annotations.findings)
-        return DetectionDataset(
-            images,
-            annotations,
-            name=self.name,
-            split=split,
-            exif=self.exif,
-            on_bad_box=self.on_bad_box,
-            on_bad_image=self.on_bad_image,
-        )
+        return DetectionDataset(images, annotations, **self._settings(split))
 
-    def inspect(self, split: str) -> tuple[Annotations | None, tuple[Finding, ...]]:
-        """Return what can be read of ``split`` with everything that was found, errors included.
+    def inspect(self, split: str) -> Opened:
+        """Return what could be read of ``split`` with everything that was found, errors included."""
+        try:
+            images, annotations = self._annotations(split)
+        except DataError as error:
+            return Opened.failed(self.name, split, error)
+        return Opened.of(annotations, annotations.findings, images, **self._settings(split))
 
-        Raises:
-            DataError: it is not there.
-        """
-        _, annotations = self._annotations(split)
-        return annotations, annotations.findings
+    def _settings(self, split: str) -> dict[str, Any]:
+        return {"name": self.name, "split": split, "exif": self.exif, "on_bad_image": self.on_bad_image}
 
     def images_folder(self, split: str) -> Path:
         """Return the folder that the file names of ``split`` are relative to."""

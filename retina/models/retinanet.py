@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 
-from retina.models.backbones.resnet import ResNet, resolve_norm
+from retina.models.backbones.resnet import ResNet
 from retina.models.fpn import FeaturePyramid
 from retina.models.heads import Subnet, box_subnet, class_subnet, softmax_class_subnet
 from retina.models.lazy_tower.subnet import can_be_lazy, lazy_outputs
+from retina.ranges import FILLED
 from retina.structures import BoxCells, ImageBatch, Predictions
 
 # Mean and standard deviation of ImageNet's RGB pixels in 0..255, what torchvision's weights were trained on.
@@ -97,12 +98,12 @@ class RetinaNet(nn.Module):
 
 def build_retinanet(
     *,
-    num_classes: int,
-    num_anchors: int,
-    backbone: Mapping[str, Any],
+    num_classes: Annotated[int, FILLED],
+    num_anchors: Annotated[int, FILLED],
+    backbone: ResNet,
     weights: str | None = "imagenet",
-    load_weights: bool = True,
-    norm: str = "auto",
+    load_weights: Annotated[bool, FILLED] = True,
+    norm: Literal["auto", "frozen_bn", "bn", "sync_bn", "gn"] = "auto",
     fpn_channels: int = 256,
     p6_from: Literal["c5", "p5"] = "c5",
     tower_channels: int = 256,
@@ -126,8 +127,7 @@ def build_retinanet(
     """
     if scores not in CLASS_SUBNETS:
         raise ValueError(f"model.scores must be one of {tuple(CLASS_SUBNETS)}, got {scores!r}")
-    frozen = {} if weights else {"frozen_stages": 0}
-    body = ResNet(**{**backbone, **frozen}, norm=resolve_norm(norm, weights))
+    body = backbone
     if weights and load_weights:
         body.load_weights(weights)
     anchors = {"num_anchors": num_anchors, "channels": tower_channels, "depth": tower_depth}

@@ -1,7 +1,7 @@
 """Learning-rate schedules: pure functions of the images seen, so that they follow the batch size and need no state.
 
 Each is called with the images seen BEFORE the step (step ``k`` of batch ``B``, counted from 0: ``k * B``) and returns
-the factor on ``optimizer.lr``. Lengths are read by :func:`retina.settings.length_in_images`: images, ``"2epoch"``, or a
+the factor on ``optimizer.lr``. Lengths are read by :func:`retina.ranges.length_in_images`: images, ``"2epoch"``, or a
 fraction of the run. The warm-up factor is multiplied on whatever the schedule says.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from retina.settings import length_in_images
+from retina.ranges import length_in_images
 
 # A fraction of the run, turned into images, is off by rounding; a step is never less than one image.
 _TOLERANCE = 1e-3  # images

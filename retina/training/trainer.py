@@ -337,7 +337,7 @@ class Trainer:
             self.save()
 
     def _due(self, every: int | str, setting: str, before: int) -> bool:
-        return Interval.parse(every, setting).crossed(
+        return Interval.parse(every).crossed(
             self.progress.step,
             self.length.images_seen(before),
             self.length.images_seen(self.progress.step),

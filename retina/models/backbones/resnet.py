@@ -7,6 +7,7 @@ import struct
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from retina.errors import ConfigError
 from retina.models.backbones.blocks import BasicBlock, Bottleneck, convolve_and_normalise
+from retina.ranges import FILLED
 
 _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 _STAGES = ("layer1", "layer2", "layer3", "layer4")
@@ -36,7 +38,11 @@ _UNREADABLE = (
 )
 
 
-class ResNet(nn.Module):
+class Backbone(nn.Module):
+    """Marks a backbone."""
+
+
+class ResNet(Backbone):
     """A ResNet that returns C3, C4 and C5 (strides 8, 16, 32); parameters are named as torchvision names them."""
 
     def __init__(
@@ -45,7 +51,7 @@ class ResNet(nn.Module):
         *,
         groups: int = 1,
         width_per_group: int = 64,
-        norm: str = "bn",
+        norm: Annotated[str, FILLED] = "bn",
         frozen_stages: int = 0,
         fold_norm: bool = True,
     ) -> None:

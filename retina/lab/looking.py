@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from retina.commands.building import Machine
 from retina.data.augment import Augment
 from retina.data.collate import Collate
 from retina.data.dataset import DetectionDataset
@@ -20,6 +19,7 @@ from retina.detection.postprocess import PostProcess
 from retina.drawing.samples import spread_indices
 from retina.evaluation.evaluate import Evaluator
 from retina.lab.diagnosis import LossLab
+from retina.machine import Machine
 from retina.settings import ImageSettings, RunSettings
 from retina.structures import Batch
 from retina.training.tensorboard import Panels
