@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from retina.benchmark.measure import Timing, alternate, peak_memory, report
 from retina.benchmark.peer import PeerTrainStep, build_peer, peer_images, peer_targets
-from retina.benchmark.steps import TrainStep
+from retina.benchmark.steps import TrainStep, without_progress
 from retina.benchmark.synthetic import synthetic_images, synthetic_targets
 from retina.detection.anchors import AnchorGenerator
 from retina.detection.assign import Assigner
@@ -35,6 +35,7 @@ from retina.detection.criterion import Criterion
 from retina.detection.losses.box import L1Loss
 from retina.detection.losses.classification import FocalLoss
 from retina.machine import autocast
+from retina.models.backbones.resnet import ResNet
 from retina.models.retinanet import RetinaNet, build_retinanet
 from retina.training.optimizers import build_sgd
 
@@ -65,10 +66,9 @@ def build_ours(case: Case, anchors: AnchorGenerator) -> RetinaNet:
     model = build_retinanet(
         num_classes=NUM_CLASSES,
         num_anchors=anchors.num_per_cell,
-        backbone={"depth": DEPTH, "frozen_stages": 2},
+        backbone=ResNet(depth=DEPTH, frozen_stages=2, norm="frozen_bn"),
         weights="imagenet",
         load_weights=False,
-        norm="frozen_bn",
         **({"box_tower": "dense"} if "box_tower" in case.plain else {}),
     )
     return model.to(memory_format=torch.channels_last).train()
@@ -85,7 +85,7 @@ def build_step(contestant: str, case: Case) -> TrainStep | PeerTrainStep:
         return TrainStep(
             model=model,
             criterion=Criterion(FocalLoss(**({"implementation": "plain"} if "focal" in case.plain else {})), L1Loss()),
-            optimizer=build_sgd(model, lr=0.0),
+            optimizer=without_progress(build_sgd(model, lr=1.0)),
             assigner=Assigner(anchors, assign="dense" if "assign" in case.plain else "window"),
             images=images,
             objects=objects,
@@ -96,7 +96,7 @@ def build_step(contestant: str, case: Case) -> TrainStep | PeerTrainStep:
     memory_format = torch.channels_last if contestant == CHANNELS_LAST else torch.contiguous_format
     peer = build_peer(model, anchors, depth=DEPTH, num_classes=NUM_CLASSES).to(memory_format=memory_format)
     pixels = peer_images(model, images, memory_format)
-    return PeerTrainStep(peer, build_sgd(peer, lr=0.0), pixels, peer_targets(objects), case.autocast)
+    return PeerTrainStep(peer, without_progress(build_sgd(peer, lr=1.0)), pixels, peer_targets(objects), case.autocast)
 
 
 def rows_of(case: Case, options: argparse.Namespace) -> list[dict[str, object]]:

@@ -15,6 +15,7 @@ from torch import nn
 
 from retina.build import build
 from retina.config.saved import model_config_from
+from retina.config.signatures import read_signature
 from retina.data.augment import Augment
 from retina.data.collate import Collate
 from retina.data.images import read_image, read_shrunk
@@ -22,8 +23,7 @@ from retina.detection.assign import Assigner
 from retina.detection.postprocess import PostProcess
 from retina.drawing.boxes import draw_boxes, strong
 from retina.errors import CheckpointError, ConfigError, first_five
-from retina.evaluation.detect import detect
-from retina.evaluation.evaluate import evaluation_mode, to_coco_results, to_original_frame
+from retina.evaluation.detect import detect, evaluation_mode, to_coco_results, to_original_frame
 from retina.machine import Machine
 from retina.settings import ImageSettings, resolve_norm
 from retina.structures import BoxTargets, Detections, Sample
@@ -215,11 +215,12 @@ def build_model(
     load_weights: bool = True,
 ) -> nn.Module:
     """Build the network of the section ``model`` on its device; ``load_weights`` False: a checkpoint brings them."""
-    norm = resolve_norm(node.get("norm", "auto"), node.get("weights"))
-    # Random weights would stay random if they were frozen.
-    frozen = {} if node.get("weights") else {"frozen_stages": 0}
+    backbone = node["backbone"]
+    signature = read_signature(backbone["_target_"])
+    if signature is not None and "norm" in signature.parameters:
+        backbone = {**backbone, "norm": resolve_norm(node.get("norm", "auto"), node.get("weights"))}
     model = build(
-        {**node, "backbone": {**node["backbone"], **frozen, "norm": norm}},
+        {**node, "backbone": backbone},
         num_classes=num_classes,
         num_anchors=num_anchors,
         load_weights=load_weights,

@@ -1,16 +1,21 @@
-"""The arithmetic of the network: which precision the device does natively, autocast and gradient scaling."""
+"""How the network computes here: device, precision, gradient scaling, compilation."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
+from torch import nn
 
 from retina.errors import ConfigError
+
+_DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+# Their work depends on the size of the images only; the box subnet computes another number of cells in every step.
+COMPILED_PARTS = ("backbone", "fpn", "class_subnet")
 
 
 @dataclass(frozen=True)
@@ -22,18 +27,14 @@ class Machine:
 
     @classmethod
     def resolve(cls, device: str | torch.device, precision: str, *, prefix: str = "") -> Machine:
-        """Return what ``device=auto`` and ``precision=auto`` mean here; errors name ``<prefix>device``."""
+        """Return what the settings ``device`` and ``precision`` mean here; errors name ``<prefix>device``."""
         if isinstance(device, str):
             device = torch.device(resolve_device_type(device, setting=f"{prefix}device"))
         return cls(device, resolve_precision(precision, device, setting=f"{prefix}precision"))
 
-    @property
-    def autocast(self) -> Callable[[], Any]:
-        """A maker of contexts in which the network runs in the precision."""
-        return partial(autocast, self.precision, self.device)
-
-
-_DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    def autocast(self) -> AbstractContextManager[None]:
+        """Return a context in which the network runs in the precision."""
+        return autocast(self.precision, self.device)
 
 
 def resolve_device_type(device: str, *, setting: str = "train.device") -> str:
@@ -58,13 +59,11 @@ def resolve_precision(precision: str, device: torch.device, *, setting: str = "t
         )
     if precision != "auto":
         return precision
-    return "bf16" if _has_native_bf16(device) else "float32"
-
-
-def _has_native_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        native = torch.cuda.get_device_capability(device) >= (8, 0)
+    else:
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16" if native else "float32"
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[None]:
@@ -79,3 +78,14 @@ def gradient_scaler(precision: str, device: torch.device) -> torch.amp.GradScale
     Source: Micikevicius et al. 2018, Mixed Precision Training, section 3.2.
     """
     return torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+
+
+def compile_parts(model: nn.Module, *, backend: str | Callable[..., Any] = "inductor") -> None:
+    """Compile the parts of ``model`` in place when they are first called; names of parameters stay."""
+    for name in COMPILED_PARTS:
+        model.get_submodule(name).compile(backend=backend)
+
+
+def without_compilation() -> AbstractContextManager[None]:
+    """Return a context in which compiled parts run as written: evaluation has other image sizes, and few steps."""
+    return torch.compiler.set_stance("force_eager")

@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 T = TypeVar("T", bound=Callable[..., Any])
 _EPOCHS = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*epochs?\s*$")
@@ -38,13 +38,13 @@ class Range:
 
 @dataclass(frozen=True)
 class AtLeast(Range):
-    """``low`` and more."""
+    """``low`` and more, but finite."""
 
     low: Bound
 
     def holds(self, value: Any, beside: Mapping[str, Any]) -> bool:
         low = _number(self.low, beside)
-        return low is None or value >= low
+        return low is None or low <= value < math.inf
 
     def sentence(self, path: str, value: Any, beside: Mapping[str, Any]) -> str:
         return f"{path} must be at least {_shown(self.low, path, beside)}, got {value!r}"
@@ -72,12 +72,12 @@ class AtMost(Range):
 
 @dataclass(frozen=True)
 class Above(Range):
-    """More than ``low``."""
+    """More than ``low``, but finite."""
 
     low: float
 
     def holds(self, value: Any, beside: Mapping[str, Any]) -> bool:
-        return value > self.low
+        return self.low < value < math.inf
 
     def __str__(self) -> str:
         return f"greater than {self.low:g}"
@@ -106,6 +106,19 @@ class Between(Range):
 
 
 @dataclass(frozen=True)
+class Words(Range):
+    """The values of a ``Literal``."""
+
+    words: tuple[Any, ...]
+
+    def holds(self, value: Any, beside: Mapping[str, Any]) -> bool:
+        return value in self.words
+
+    def __str__(self) -> str:
+        return f"one of {', '.join(map(str, self.words))}"
+
+
+@dataclass(frozen=True)
 class NotEmpty(Range):
     """A list with something in it."""
 
@@ -116,6 +129,19 @@ class NotEmpty(Range):
 
     def __str__(self) -> str:
         return "a list that is not empty"
+
+
+@dataclass(frozen=True)
+class Words(Range):
+    """The values of a ``Literal``."""
+
+    words: tuple[Any, ...]
+
+    def holds(self, value: Any, beside: Mapping[str, Any]) -> bool:
+        return value in self.words
+
+    def __str__(self) -> str:
+        return f"one of {', '.join(map(str, self.words))}"
 
 
 @dataclass(frozen=True)
@@ -308,4 +334,6 @@ def ranges_of(hint: Any) -> list[Range]:
     if get_origin(hint) is Annotated:
         inner, *notes = get_args(hint)
         return [note for note in notes if isinstance(note, Range)] + ranges_of(inner)
+    if get_origin(hint) is Literal:
+        return [Words(get_args(hint))]
     return [found for part in get_args(hint) for found in ranges_of(part)]

@@ -10,7 +10,7 @@ from typing import Any
 from retina.benchmark.flops import convolution_peak
 from retina.benchmark.measure import report
 from retina.benchmark.speed import Variant, Workload, add_memory, measure_speed, variants
-from retina.benchmark.steps import Detection, TrainStep
+from retina.benchmark.steps import Detection, TrainStep, without_progress
 from retina.benchmark.synthetic import synthetic_images, synthetic_scores, synthetic_targets
 from retina.build import build
 from retina.commands.assemble import Sections, build_criterion, fit_to_loss, seed_everything
@@ -132,9 +132,9 @@ def _differs(measured: Measured, path: str, value: Any) -> bool:
 def prepare(measured: Measured, variant: Variant) -> Callable[[], object]:
     """Return one training step or one detection, ready to be called.
 
-    The learning rate is next to 0, so that every step does the same work; weights are random.
+    The learning rate is 0, so that every step does the same work; weights are random.
     """
-    measured = measured.changed({**variant.changes, "optimizer.lr": 1e-30})
+    measured = measured.changed(variant.changes)
     settings = measured.settings
     machine = Machine.resolve(settings.train.device, variant.precision, prefix="train.")
     seed_everything(settings.train.seed)
@@ -153,10 +153,11 @@ def prepare(measured: Measured, variant: Variant) -> Callable[[], object]:
     images = synthetic_images(count, canvas).to(machine.device)
     objects = synthetic_targets(count, canvas, num_boxes=measured.num_boxes, num_classes=measured.num_classes)
     if variant.work == "train":
+        optimizer = build(sections["optimizer"], model=model, batch_size=settings.train.batch_size)
         return TrainStep(
             model=model.train(),
             criterion=criterion.to(machine.device),
-            optimizer=build(sections["optimizer"], model=model, batch_size=settings.train.batch_size),
+            optimizer=without_progress(optimizer),
             assigner=assigner,
             images=images,
             objects=objects,

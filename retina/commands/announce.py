@@ -10,7 +10,7 @@ from retina.commands.assemble import Sections, switch_epoch
 from retina.data.dataset import DetectionDataset
 from retina.data.findings import in_short
 from retina.errors import first_five
-from retina.evaluation.table import format_metrics
+from retina.evaluation.results import format_metrics
 from retina.machine import Machine
 from retina.settings import RunSettings
 from retina.training.progress import RunLength

@@ -34,8 +34,9 @@ from retina.files import write_text_atomically
 from retina.machine import Machine, resolve_device_type
 from retina.settings import RunSettings, resolve_norm
 from retina.training.checkpoint import load_checkpoint, resolve_checkpoint
+from retina.training.manifest import update_manifest, write_manifest
 from retina.training.progress import Progress, RunLength
-from retina.training.run_directory import create_run_directory, update_manifest, write_manifest
+from retina.training.run_directory import create_run_directory
 from retina.training.run_log import RunLog
 from retina.training.trainer import Parts, Trainer
 

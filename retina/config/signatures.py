@@ -71,11 +71,11 @@ def is_one_of(module: str, name: str, kind: str) -> bool:
 
     It is where it inherits from the class ``kind``, or has every public member of the Protocol ``kind``.
     """
-    classes = []
+    classes: list[tuple[Path, ast.ClassDef]] = []
     for where, which in ((module, name), tuple(kind.rsplit(".", 1))):
-        file = module_file(where)
-        nodes = tree_of(file).body if file is not None else []
-        classes += [(file, node) for node in nodes if isinstance(node, ast.ClassDef) and node.name == which]
+        if (file := module_file(where)) is not None:
+            nodes = [node for node in tree_of(file).body if isinstance(node, ast.ClassDef) and node.name == which]
+            classes += [(file, node) for node in nodes]
     if len(classes) != 2 or classes[0] == classes[1]:
         return False
     (own, *bases), (protocol, *_) = (_with_bases(*found) for found in classes)

@@ -19,8 +19,8 @@ from retina.benchmark.measure import alternate, peak_memory
 from retina.benchmark.speed import Variant
 from retina.build import build
 from retina.commands.assemble import Sections
-from retina.data.annotations import inspect_coco
 from retina.data.checks.images import untracked
+from retina.data.coco.file import inspect_coco
 from retina.data.transforms.resize import resized_size
 from retina.doctor.cases import cases_of, gallery
 from retina.doctor.detector_view import Lens

@@ -13,10 +13,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from retina.build import build
 from retina.commands.assemble import Sections
 from retina.data.dataset import DetectionDataset
+from retina.drawing.tables import format_table
 from retina.errors import ConfigError
 from retina.formats.convert import Summary, convert
 from retina.settings import SplitName
-from retina.training.console import format_table
 
 # How the new data set is given to a command.
 _OPENED = {

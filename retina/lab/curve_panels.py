@@ -12,9 +12,12 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import torch
 
+from retina.detection.losses.box import BoxLoss
+from retina.detection.losses.weighted import BoxLossSum
 from retina.drawing.figures import GREY, line_style, new_axes
-from retina.lab.box_curves import MAX_SCALE, box_curves
+from retina.lab.box_curves import MAX_SCALE, box_curves, pairs_at
 from retina.lab.class_curves import easy_density, even_density, score_curve, set_density
 from retina.lab.look import Panel
 
@@ -232,9 +235,8 @@ class Density(ContextPanel):
 
 
 class BoxPanel(CurvePanel):
-    """Box losses of one space: loss above, gradient below, against shift, scale and IoU."""
+    """Box losses of one kind, its ``key``: loss above, gradient below, against shift, scale and IoU."""
 
-    space: ClassVar[str]
     _HOW = (
         " Top: the loss with its weight. Bottom: the norm of its gradient in the four box codes, in which all losses "
         "are comparable. The true box is 100 pixels wide and is also the anchor. Where the gradient is 0 a box learns "
@@ -249,7 +251,7 @@ class BoxPanel(CurvePanel):
         found = {}
         for family in families:
             loss = family.build()
-            if loss.space == self.space:
+            if kind_of(loss) == self.key:
                 if hasattr(loss, "bin_counts"):
                     set_density(loss, even_density(len(loss.bin_counts)), per_batch=4)
                 found[family.name] = {way: asdict(curve) for way, curve in box_curves(loss, family.name).items()}
@@ -285,7 +287,7 @@ class BoxCodes(BoxPanel):
     like a large one.
     """
 
-    name, key, space = "box_codes", "codes", "deltas"
+    name, key = "box_codes", "codes"
     title = "Box losses: codes"
 
 
@@ -294,19 +296,28 @@ class BoxOverlaps(BoxPanel):
     and their kin still pull there. Steep near the true box means precise boxes late in training.
     """
 
-    name, key, space = "box_overlaps", "overlaps", "boxes"
+    name, key = "box_overlaps", "overlaps"
     title = "Box losses: overlaps"
 
 
 class BoxSums(BoxPanel):
     """Weighted sums: far away the codes pull, near the true box the overlap refines."""
 
-    name, key, space = "box_sums", "sums", "both"
+    name, key = "box_sums", "sums"
     title = "Box losses: sums"
 
 
 CLASS_PANELS: tuple[type[CurvePanel], ...] = (FocalByGamma, EveryClassification, Focus, IouAware, Heat, Density)
 BOX_PANELS: tuple[type[CurvePanel], ...] = (BoxCodes, BoxOverlaps, BoxSums)
+
+
+def kind_of(loss: BoxLoss) -> str:
+    """Return which kind a box loss is of, ``codes``, ``overlaps`` or ``sums``: by what it asks a pair for."""
+    if isinstance(loss, BoxLossSum):
+        return "sums"
+    pairs = pairs_at(torch.zeros(1, 4, dtype=torch.float64))
+    loss.eval()(pairs)
+    return "overlaps" if "boxes" in vars(pairs) else "codes"
 
 
 def _curve(

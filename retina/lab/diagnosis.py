@@ -13,12 +13,11 @@ from torch import Tensor, nn
 
 from retina.detection.anchors import AnchorGenerator
 from retina.detection.losses.classification import ClassificationLoss, FocalLoss
-from retina.detection.losses.softmax_focal import SoftmaxFocalLoss
+from retina.detection.losses.focal_family import SoftmaxFocalLoss
 from retina.detection.postprocess import PostProcess
 from retina.drawing.figures import styled, to_pixels
 from retina.drawing.pages import PageTable
-from retina.evaluation.detect import detect
-from retina.evaluation.evaluate import evaluation_mode
+from retina.evaluation.detect import detect, evaluation_mode
 from retina.lab.anchor_losses import FocalSettings
 from retina.lab.look import Look, LookedAt, Subject, make_panels
 from retina.lab.pyramid import gradient_squares, level_names, shared_features

@@ -6,23 +6,19 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TextIO
 
-from rich import console as rich_console
-from rich.console import RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn
-from rich.text import Text
+from retina.drawing.tables import ProgressBar, progress
 
 # The names on a line of training, in this order; others follow.
-_TRAIN_NAMES = (
-    "train/loss", "train/loss_classification", "train/loss_box", "train/lr", "train/grad_norm",
-    "train/images_per_second",
-)  # fmt: skip
+_TRAIN_NAMES = tuple(
+    f"train/{name}" for name in ("loss", "loss_classification", "loss_box", "lr", "grad_norm", "images_per_second")
+)
 # The recalls and the parts of the validation loss are in metrics.jsonl and TensorBoard: twelve numbers are no line.
-_EVAL_NAMES = ("eval/AP", "eval/AP50", "eval/AP75", "eval/APs", "eval/APm", "eval/APl", "eval/loss")
+_EVAL_NAMES = tuple(f"eval/{name}" for name in ("AP", "AP50", "AP75", "APs", "APm", "APl", "loss"))
 
 _NUM_TIMINGS = 30  # log entries over which the remaining time is judged, evaluations included
 
@@ -44,29 +40,27 @@ class Console:
         self._clock = clock
         self._timings: deque[tuple[float, int]] = deque(maxlen=_NUM_TIMINGS)
         self._log = log_file.open("a", encoding="utf-8", buffering=1)
-        self._bar = _Bar(self._stream, num_steps) if _is_terminal(self._stream) else None
+        is_terminal = self._stream is not None and self._stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._bar: ProgressBar | None = None
+        self._pace = ""
+        if is_terminal:
+            self._bar = progress("", num_steps, stream=self._stream, note=True)
 
     def say(self, text: str) -> None:
         """Show ``text`` and keep it in the log file."""
-        self.write_log(text)
+        self._log.write(log_entry(text))
         if self._bar is not None:
             # Neither markup nor wrapping: "[0.1, 0.2]" is no style, and a long path must stay in one piece.
             self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
             self._print(text)
 
-    def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        """Show ``rows`` under ``columns``; the first column is words, the others are numbers aligned to the right."""
-        self.say(format_table(title, columns, rows))
-
-    def write_log(self, text: str) -> None:
-        """Keep ``text`` in the log file only, such as a traceback."""
-        self._log.write(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {text}\n")
-
     def advance(self, step: int, epoch: float) -> None:
         """Move the progress bar to ``step``; in a pipe nothing happens."""
         if self._bar is not None:
-            self._bar.advance_to(step, epoch)
+            note = f"{step / self.num_steps:>4.0%} {self._pace}"
+            self._bar.update(self._bar.task, completed=step, description=f"epoch {epoch:g}", note=note)
+            self._bar.start()  # appears the first time
 
     def scalars(self, step: int, epoch: float, values: Mapping[str, float | None]) -> None:
         """Show the numbers of a step: training ones in the bar (in a pipe on a line), evaluations on a line."""
@@ -79,8 +73,13 @@ class Console:
         if self._bar is None or not is_training:
             self.say(line)
         else:
-            self.write_log(line)
-            self._bar.show(values, eta)
+            self._log.write(log_entry(line))
+            speed = values.get("train/images_per_second")
+            parts = ["" if speed is None else f"{speed:.1f} images/s", "" if eta is None else f"ETA {eta}"]
+            self._pace = "  ".join(filter(None, parts))
+            others = {name: value for name, value in values.items() if name != "train/images_per_second"}
+            # There are 80 columns or so: what every name begins with is left out here.
+            self._bar.below.plain = format_scalars(others).replace("train/loss_", "").replace("train/", "")
         self.advance(step, epoch)
 
     def close(self) -> None:
@@ -108,6 +107,11 @@ class Console:
         return timedelta(seconds=round((now - then) / (step - earlier_step) * max(self.num_steps - step, 0)))
 
 
+def log_entry(text: str) -> str:
+    """Return ``text`` as it stands in ``train.log``, after the time of day."""
+    return f"{datetime.now():%Y-%m-%d %H:%M:%S}  {text}\n"
+
+
 def format_scalars(values: Mapping[str, float | None]) -> str:
     """Return names and numbers of one log entry as one line."""
     if "train/loss" in values:
@@ -117,73 +121,9 @@ def format_scalars(values: Mapping[str, float | None]) -> str:
     return "  ".join(f"{name} {_format_number(name, values[name])}" for name in names)
 
 
-def format_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return a table as text: the first column to the left, the others to the right."""
-    lines = [list(map(str, columns)), *([_format_cell(cell) for cell in row] for row in rows)]
-    for line in lines:
-        if len(line) != len(columns):
-            raise ValueError(f"the table has {len(columns)} columns, a row has {len(line)}: {line}")
-    widths = [max(len(line[column]) for line in lines) for column in range(len(columns))]
-    text = [_align(line, widths) for line in lines]
-    return "\n".join([title, text[0], "-" * max(map(len, text)), *text[1:]])
-
-
-class _Bar(Progress):
-    """Rich's progress bar with a line of numbers below it."""
-
-    def __init__(self, stream: TextIO | None, num_steps: int) -> None:
-        self.numbers = Text("", no_wrap=True, overflow="ellipsis")
-        super().__init__(
-            TextColumn("epoch {task.fields[epoch]:g}"),
-            BarColumn(bar_width=20),  # the whole fits into 80 columns
-            MofNCompleteColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[pace]}"),
-            console=rich_console.Console(file=stream),
-            refresh_per_second=4,
-        )
-        self.steps = self.add_task("", total=num_steps, epoch=0, pace="")
-
-    def get_renderables(self) -> Iterable[RenderableType]:
-        """Yield the bar, then the numbers."""
-        yield self.make_tasks_table(self.tasks)
-        yield self.numbers
-
-    def advance_to(self, step: int, epoch: float) -> None:
-        if not self.live.is_started:
-            self.start()
-        self.update(self.steps, completed=step, epoch=epoch)
-
-    def show(self, values: Mapping[str, float | None], eta: timedelta | None) -> None:
-        speed = values.get("train/images_per_second")
-        parts = ["" if speed is None else f"{speed:.1f} images/s", "" if eta is None else f"ETA {eta}"]
-        self.update(self.steps, pace="  ".join(filter(None, parts)))
-        others = {name: value for name, value in values.items() if name != "train/images_per_second"}
-        # There are 80 columns or so: what every name begins with is left out here.
-        self.numbers.plain = format_scalars(others).replace("train/loss_", "").replace("train/", "")
-
-
-def _is_terminal(stream: TextIO | None) -> bool:
-    return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
-
-
 def _format_number(name: str, value: float | None) -> str:
     if value is None:
         return "-"
     if name.endswith("images_per_second"):
         return f"{value:.1f}"
     return f"{value:.4f}" if name.startswith("eval/") else f"{value:.4g}"
-
-
-def _format_cell(cell: object) -> str:
-    if cell is None:
-        return "-"
-    return f"{cell:.4f}" if isinstance(cell, float) else str(cell)
-
-
-def _align(line: Sequence[str], widths: Sequence[int]) -> str:
-    first, *others = (
-        cell.ljust(width) if column == 0 else cell.rjust(width)
-        for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-    )
-    return "  ".join([first, *others]).rstrip()

@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from retina.benchmark.steps import TrainStep
+from retina.benchmark.steps import TrainStep, without_progress
 from retina.benchmark.synthetic import synthetic_images, synthetic_targets
 from retina.detection.anchors import AnchorGenerator
 from retina.detection.assign import Assigner
 from retina.detection.criterion import Criterion
 from retina.detection.losses.box import L1Loss
 from retina.detection.losses.classification import FocalLoss
+from retina.models.backbones.resnet import ResNet
 from retina.models.retinanet import RetinaNet, build_retinanet
 from retina.structures import BoxTargets, ImageBatch
 from retina.training.optimizers import build_sgd
@@ -31,7 +32,9 @@ class Small:
     objects: list[BoxTargets]
 
     def train_step(self, *, lr: float = 0.0) -> TrainStep:
-        criterion, optimizer = Criterion(FocalLoss(), L1Loss()), build_sgd(self.model, lr=lr)
+        criterion, optimizer = Criterion(FocalLoss(), L1Loss()), build_sgd(self.model, lr=lr or 1.0)
+        if lr == 0:
+            without_progress(optimizer)
         return TrainStep(self.model, criterion, optimizer, Assigner(self.anchors), self.images, self.objects)
 
 
@@ -43,10 +46,9 @@ def small() -> Small:
     model = build_retinanet(
         num_classes=NUM_CLASSES,
         num_anchors=anchors.num_per_cell,
-        backbone={"depth": 18, "frozen_stages": 2},
+        backbone=ResNet(depth=18, frozen_stages=2, norm="frozen_bn"),
         weights="imagenet",
         load_weights=False,
-        norm="frozen_bn",
     )
     for subnet in (model.class_subnet, model.box_subnet):
         for module in subnet.modules():

@@ -6,57 +6,65 @@ import gc
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from retina.data.catalogue import (
-    ANNOTATION_ID_TWICE,
-    BYTE_ORDER_MARK,
-    CATEGORY_ID_GAPS,
-    CATEGORY_ID_TWICE,
-    CATEGORY_ID_ZERO,
-    FILE_NOT_JSON,
-    FILE_NOT_UTF8,
-    FILE_TRUNCATED,
-    FILE_UNREADABLE,
-    IMAGE_ID_TWICE,
-    NO_CATEGORIES,
-    NO_IMAGES,
-    SECTION_MISSING,
-    SECTION_NOT_A_LIST,
-    SECTION_TWICE,
-    unknown_reference,
+from retina.data import catalogue
+from retina.data.annotations import (
+    NO_ID,
+    Annotations,
+    OnBadBox,
+    RawAnnotations,
+    annotation_name,
+    build_annotations,
+    image_place,
+    object_place,
+    refuse_errors,
 )
 from retina.data.coco.columns import SECTIONS, CocoColumns, RecordPlace
 from retina.data.coco.json_stream import JsonError, JsonStream
-from retina.data.coco.records import NO_ID, annotation_name, image_place, is_whole, object_place
-from retina.data.findings import Findings, Place
+from retina.data.coco.records import is_whole
+from retina.data.findings import Finding, Findings, Place
 from retina.data.flat_text import FlatText
 from retina.data.remote import read_chunks
 from retina.errors import DataError
 
-
-@dataclass(frozen=True)
-class CocoContent:
-    """The columns of a file without its errors, annotations in the file's order."""
-
-    category_ids: tuple[int, ...]  # (K,) ascending
-    class_names: tuple[str, ...]  # (K,)
-    image_ids: np.ndarray  # (n,) int64
-    file_names: FlatText  # (n,)
-    sizes: np.ndarray  # (n, 2) int64 (height, width)
-    image_of_object: np.ndarray  # (m,) int64 positions in image_ids
-    labels: np.ndarray  # (m,) int64 positions in category_ids
-    boxes: np.ndarray  # (m, 4) float64 xywh
-    areas: np.ndarray  # (m,) float64
-    crowd: np.ndarray  # (m,) bool
-    object_ids: np.ndarray  # (m,) int64
+_TROUBLES = {
+    "encoding": catalogue.FILE_NOT_UTF8,
+    "end": catalogue.FILE_TRUNCATED,
+    "syntax": catalogue.FILE_NOT_JSON,
+}
 
 
-def read_coco(path: str | Path) -> tuple[CocoContent | None, Findings, str]:
+def inspect_coco(path: str | Path, *, on_bad_box: OnBadBox = "clip") -> tuple[Annotations | None, tuple[Finding, ...]]:
+    """Return what can be used of a COCO file and everything that was found in it, errors included.
+
+    Nothing is raised for what is wrong with the file, and nothing is written. None: nothing can be used.
+    """
+    raw, findings, fingerprint = read_coco(path)
+    if raw is None:
+        return None, findings.all()
+    annotations = build_annotations(raw, findings, source=str(path), fingerprint=fingerprint, on_bad_box=on_bad_box)
+    return annotations, annotations.findings
+
+
+def read_annotations(path: str | Path, *, on_bad_box: OnBadBox = "clip") -> Annotations:
+    """Return the content of a COCO file; nothing is taken from or written to a cache.
+
+    Raises:
+        DataError: there are errors among the findings.
+    """
+    annotations, findings = inspect_coco(path, on_bad_box=on_bad_box)
+    refuse_errors(findings)
+    if annotations is None:
+        raise ValueError(f"{path} has neither content nor errors")
+    return annotations
+
+
+def read_coco(path: str | Path) -> tuple[RawAnnotations | None, Findings, str]:
     """Return what can be used of a COCO file, what is wrong with it, and its sha256; None where nothing can be used.
 
     Nothing is raised for what is wrong with the file. Memory is that of the columns and of one batch of records.
@@ -72,17 +80,20 @@ def read_coco(path: str | Path) -> tuple[CocoContent | None, Findings, str]:
                         columns.add(part.key, part.value)
     except (OSError, DataError) as error:
         reason = error.what if isinstance(error, DataError) else error.strerror or str(error)
-        findings.add(FILE_UNREADABLE, reason)
+        findings.add(catalogue.FILE_UNREADABLE, reason)
     except JsonError as error:
         findings.add(
-            {"encoding": FILE_NOT_UTF8, "end": FILE_TRUNCATED, "syntax": FILE_NOT_JSON}[error.trouble], str(error)
+            {"encoding": catalogue.FILE_NOT_UTF8, "end": catalogue.FILE_TRUNCATED, "syntax": catalogue.FILE_NOT_JSON}[
+                error.trouble
+            ],
+            str(error),
         )
     if findings.counts:
         return None, findings, digest.hexdigest()
     if stream.has_mark:
-        findings.add(BYTE_ORDER_MARK)
+        findings.add(catalogue.BYTE_ORDER_MARK)
     for name in stream.duplicate_keys:
-        findings.add(SECTION_TWICE, repr(name))
+        findings.add(catalogue.SECTION_TWICE, repr(name))
     return _Ending(columns, findings).content(), findings, digest.hexdigest()
 
 
@@ -113,7 +124,7 @@ class _Ending:
         self.file_names = FlatText.join(columns.file_names)
         self.image_order = np.argsort(self.image_ids, kind="stable")
 
-    def content(self) -> CocoContent | None:
+    def content(self) -> RawAnnotations | None:
         """Return the columns without errors, all errors named; None where there are no images or no categories."""
         columns = self.columns
         self._check_sections()
@@ -125,7 +136,7 @@ class _Ending:
         category_ids = np.array([record["id"] for record in categories])
         object_ids = _taken(columns.object_ids, np.int64)
         self.findings.add_each(
-            ANNOTATION_ID_TWICE, _repeated(object_ids), lambda i: annotation_name(int(object_ids[i]))
+            catalogue.ANNOTATION_ID_TWICE, _repeated(object_ids), lambda i: annotation_name(int(object_ids[i]))
         )
         owner, labels, sound = self._references(object_ids, category_ids)
         boxes, areas = _taken(columns.boxes, np.float64, 4), _taken(columns.areas, np.float64)
@@ -133,7 +144,7 @@ class _Ending:
         with np.errstate(invalid="ignore", over="ignore"):  # boxes that are not finite are left out later
             areas[unknown] = boxes[unknown, 2] * boxes[unknown, 3]
         parts = (owner, labels, boxes, areas, _taken(columns.crowd, np.bool_), object_ids)
-        return CocoContent(
+        return RawAnnotations(
             tuple(category_ids.tolist()),
             tuple(record["name"] for record in categories),
             self.image_ids,
@@ -150,8 +161,8 @@ class _Ending:
         owner, has_image = _positions(image_of, self.image_ids, self.image_order)
         labels, has_category = _positions(category_of, category_ids, np.arange(len(category_ids)))
         for key, values, known, excused in (
-            ("image_id", image_of, has_image, self.columns.left_out_images),
-            ("category_id", category_of, has_category, self.columns.left_out_categories),
+            ("image_id", image_of, has_image, self.columns.left_out["images"]),
+            ("category_id", category_of, has_category, self.columns.left_out["categories"]),
         ):
             # Whoever belongs to a record that has an error of its own is no error besides.
             wrong = np.array([i for i in np.flatnonzero(~known) if int(values[i]) not in excused], dtype=np.int64)
@@ -160,22 +171,22 @@ class _Ending:
                 of_object = object_place(int(object_ids[index]), self._image(int(image_of[index])))
                 return replace(of_object, text=f"{of_object} (found {values[index]})")
 
-            self.findings.add_each(unknown_reference(key), wrong, place)
+            self.findings.add_each(catalogue.unknown_reference(key), wrong, place)
         return owner, labels, has_image & has_category
 
     def _check_sections(self) -> None:
         for name in SECTIONS:
             kind = self.columns.sections.get(name)
             if kind is None:
-                self.findings.add(SECTION_MISSING, repr(name))
+                self.findings.add(catalogue.SECTION_MISSING, repr(name))
             elif kind != "list":
-                self.findings.add(SECTION_NOT_A_LIST, f"{name!r} is a {kind}")
-        for name, empty in (("images", NO_IMAGES), ("categories", NO_CATEGORIES)):
+                self.findings.add(catalogue.SECTION_NOT_A_LIST, f"{name!r} is a {kind}")
+        for name, empty in (("images", catalogue.NO_IMAGES), ("categories", catalogue.NO_CATEGORIES)):
             if self.columns.sections.get(name) == "list" and not self.columns.counts.get(name):
                 self.findings.add(empty)
 
     def _name_problems(self) -> None:
-        for fault, (count, places) in self.columns.problems().items():
+        for fault, (count, places) in self.columns.problems.items():
             for place in places:
                 self.findings.add(fault, self._place(place))
             if rest := count - len(places):
@@ -208,13 +219,13 @@ class _Ending:
     def _check_ids(self, categories: Sequence[dict[str, Any]]) -> None:
         ids = np.array([record["id"] for record in categories], dtype=np.int64)
         for index in _repeated(ids):
-            self.findings.add(CATEGORY_ID_TWICE, f"category {ids[index]} {categories[int(index)]['name']!r}")
+            self.findings.add(catalogue.CATEGORY_ID_TWICE, f"category {ids[index]} {categories[int(index)]['name']!r}")
         for index in np.flatnonzero(ids == 0):
-            self.findings.add(CATEGORY_ID_ZERO, repr(categories[int(index)]["name"]))
+            self.findings.add(catalogue.CATEGORY_ID_ZERO, repr(categories[int(index)]["name"]))
         if len(ids) and (left_out := int(ids[-1]) - int(ids[0]) + 1 - len(np.unique(ids))):
-            self.findings.add(CATEGORY_ID_GAPS, count=left_out)
+            self.findings.add(catalogue.CATEGORY_ID_GAPS, count=left_out)
         self.findings.add_each(
-            IMAGE_ID_TWICE,
+            catalogue.IMAGE_ID_TWICE,
             _repeated(self.image_ids),
             lambda index: image_place(int(self.image_ids[index]), self.file_names[index]),
         )

@@ -45,7 +45,7 @@ class Positives(Look):
         level = level_of(targets.positive_index, predictions.grid_sizes, predictions.logits.shape[1])
         place = (level * self.counts.shape[1] + targets.positive_labels).cpu()
         self.counts += torch.bincount(place, minlength=self.counts.size).view(self.counts.shape).numpy()
-        overlap = BoxPairs(targets.positive_anchors, targets.positive_boxes).iou
+        overlap = BoxPairs.of_boxes(targets.positive_anchors, targets.positive_boxes).iou
         poor = level[overlap < self.subject.positive_iou].cpu()
         self.low_quality += torch.bincount(poor, minlength=len(self.low_quality)).numpy()
 
