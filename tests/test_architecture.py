@@ -41,11 +41,8 @@ NOT_YET = {
     "retina/command_settings.py imports retina.settings.SPLITS",
     "retina/command_settings.py imports retina.settings.check_at_least",
     "retina/command_settings.py imports retina.settings.check_one_of",
-    "retina/commands/looking.py imports retina.lab.diagnosis.LossLab",
-    "retina/commands/looking.py imports retina.lab.panels.LossPanels",
     "retina/config/resume.py imports retina.training.checkpoint.load_checkpoint",
     "retina/config/saved.py imports retina.models.backbones.resnet.resolve_norm",
-    "retina/drawing/samples.py imports retina.evaluation.evaluate.Evaluation",
     "retina/anchors/command.py",
     "retina/anchors/verdict.py",
     "retina/benchmark/command.py",
@@ -128,15 +125,20 @@ def _is_override(node: ast.AST) -> bool:
 
 @cache
 def _interface_methods() -> set[str]:
-    """Return the methods that a Protocol of the library explains."""
+    """Return the methods that a Protocol or an abstract class of the library explains."""
     return {
         member.name
         for path in LIBRARY
         for node in _tree(path).body
-        if isinstance(node, ast.ClassDef) and "Protocol" in {_dotted(base) for base in node.bases}
+        if isinstance(node, ast.ClassDef) and _is_interface(node)
         for member in node.body
         if isinstance(member, ast.FunctionDef) and ast.get_docstring(member)
     }
+
+
+def _is_interface(node: ast.ClassDef) -> bool:
+    decorators = {_dotted(each) for member in node.body for each in getattr(member, "decorator_list", ())}
+    return "Protocol" in {_dotted(base) for base in node.bases} or "abstractmethod" in decorators
 
 
 def test_every_file_is_looked_at() -> None:

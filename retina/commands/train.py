@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +148,7 @@ def build_parts(
         schedule=build(sections["schedule"]),
         make_loader=train_loader_maker(sections, settings, train, assigner, machine, length, orders=orders),
         evaluate=replace(evaluator, criterion=criterion),
-        draw=partial(evaluation_pictures, dataset=val, count=settings.eval.num_pictures),
+        draw=lambda found: evaluation_pictures(found.detections, dataset=val, count=settings.eval.num_pictures),
         identity=_identity(settings, sections, train),
         num_images=len(train),
         notes=orders.notes,

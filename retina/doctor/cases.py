@@ -16,6 +16,7 @@ from retina.doctor.duplicates import Pair, Picture
 from retina.doctor.examine import Examination, SplitExam
 from retina.doctor.kinds import BAD_IMAGE, IDENTICAL, LEAK, NEAR, NEAR_LEAK, SMALL_SIDE, UNREACHED
 from retina.drawing.boxes import draw_boxes
+from retina.drawing.sheets import shrunk
 from retina.errors import RetinaError
 
 PER_FINDING = 4
@@ -135,11 +136,9 @@ def _whole(dataset: DetectionDataset, index: int) -> np.ndarray | None:
         sample = dataset.sample(index)
     except RetinaError:  # told as a finding of its own
         return None
-    scale = min(1.0, WIDTH / sample.image.shape[1], 1.5 * WIDTH / sample.image.shape[0])
-    image = cv2.resize(sample.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    targets = sample.targets
-    return draw_boxes(image, targets.boxes * scale, targets.labels, class_names=dataset.class_names,
-                      crowd_boxes=targets.crowd_boxes * scale)  # fmt: skip
+    image, targets = shrunk(sample, min(1.0, WIDTH / sample.image.shape[1], 1.5 * WIDTH / sample.image.shape[0]))
+    return draw_boxes(image, targets.boxes, targets.labels, class_names=dataset.class_names,
+                      crowd_boxes=targets.crowd_boxes)  # fmt: skip
 
 
 def _around(dataset: DetectionDataset, index: int, objects: Sequence[int]) -> np.ndarray | None:
