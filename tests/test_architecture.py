@@ -136,13 +136,24 @@ def _public_definitions(path: Path) -> Iterator[tuple[str, ast.AST]]:
         if isinstance(node, kinds) and not node.name.startswith("_"):
             yield node.name, node
             for member in node.body if isinstance(node, ast.ClassDef) else []:
-                if isinstance(member, kinds) and not member.name.startswith("_") and not _is_override(member):
+                if isinstance(member, kinds) and not member.name.startswith("_") and not _is_override(node, member):
                     yield f"{node.name}.{member.name}", member
 
 
-def _is_override(node: ast.AST) -> bool:
-    """Tell whether a method takes its meaning, and its docstring, from a base class of another library."""
-    return getattr(node, "name", "") in {"forward", "extra_repr", "train", "per_box", "compare", "additive", "holds"}
+def _is_override(owner: ast.ClassDef, member: ast.AST) -> bool:
+    """Return whether a method takes its meaning, and its docstring, from a base class, ours or another library's."""
+    name = getattr(member, "name", "")
+    if name in {"forward", "extra_repr", "train", "per_box", "compare", "additive", "holds"}:
+        return True
+    for base in [_classes()[base] for base in map(_dotted, owner.bases) if base in _classes()]:
+        if name in {getattr(node, "name", "") for node in base.body} or _is_override(base, member):
+            return True
+    return False
+
+
+@cache
+def _classes() -> dict[str, ast.ClassDef]:
+    return {node.name: node for path in LIBRARY for node in _tree(path).body if isinstance(node, ast.ClassDef)}
 
 
 def test_every_file_is_looked_at() -> None:

@@ -13,15 +13,8 @@ from retina.commands.building import build_node
 from retina.data.dataset import DetectionDataset
 from retina.errors import ConfigError
 from retina.formats.convert import Summary, convert
+from retina.formats.writers import WRITERS
 from retina.training.console import format_table
-
-# How the new data set is given to a command.
-_OPENED = {
-    "voc": "dataset=voc dataset.root={out}",
-    "yolo": "dataset=yolo dataset.root={out}",
-    "csv": "dataset=csv dataset.root={out}",
-    "coco": "dataset=custom dataset.root={out}",
-}
 
 
 def convert_config(config: DictConfig) -> None:
@@ -41,7 +34,8 @@ def convert_config(config: DictConfig) -> None:
             advance=lambda: progress.advance(task),
         )
     print(_told(summary, datasets))
-    print(f"\nwritten to {config.out}; to train on it:\n  python train.py {_command(config.to, config.out, datasets)}")
+    opened_by = WRITERS[config.to].opened_by(config.out, list(datasets))
+    print(f"\nwritten to {config.out}; to train on it:\n  python train.py {opened_by}")
 
 
 def _open_splits(config: DictConfig) -> dict[str, DetectionDataset]:
@@ -70,13 +64,3 @@ def _told(summary: Summary, datasets: dict[str, DetectionDataset]) -> str:
     lines = [format_table(f"{len(names)} classes: {shown}", columns, rows)]
     lines += [f"note: {count} {text}" for text, count in summary.said.items() if count]
     return "\n".join(lines)
-
-
-def _command(to: str, out: str, datasets: dict[str, DetectionDataset]) -> str:
-    given = [_OPENED[to].format(out=out)]
-    if to == "coco":
-        given += [
-            f"dataset.{split}.images={split} dataset.{split}.annotations=annotations/instances_{split}.json"
-            for split in datasets
-        ]
-    return " ".join(given)

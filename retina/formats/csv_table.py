@@ -13,7 +13,7 @@ from pathlib import Path
 from retina.data.catalogue import FILE_NAME_LEAVES
 from retina.data.findings import Kind
 from retina.errors import DataError
-from retina.formats.folder import FormatFolder
+from retina.formats.folder import FormatFolder, read_text
 from retina.formats.image_files import relative_name
 from retina.formats.split_rows import SplitRows
 
@@ -45,9 +45,11 @@ class CsvFolder(FormatFolder):
     val: str | None = "val.csv"
     test: str | None = "test.csv"
 
-    def read_split(self, split: str) -> tuple[Path, SplitRows]:
-        """Return the folder of images and what the table of ``split`` says."""
-        file = self._table(split)
+    def has(self, written: str) -> bool:
+        return self._table(written).is_file()
+
+    def read_split(self, split: str, written: str) -> tuple[Path, SplitRows]:
+        file = self._table(written)
         images = Path(self.folder, self.images or "").expanduser()
         for path, setting in ((file, f"dataset.{split}"), (images, "dataset.images")):
             if not path.exists():
@@ -64,11 +66,8 @@ class CsvFolder(FormatFolder):
             _add_row(cells, number, inside, rows)
         return images, rows
 
-    def _is_there(self, split: str) -> bool:
-        return bool(getattr(self, split)) and self._table(split).is_file()
-
-    def _table(self, split: str) -> Path:
-        return Path(self.folder, getattr(self, split)).expanduser()
+    def _table(self, written: str) -> Path:
+        return Path(self.folder, written).expanduser()
 
 
 def _add_row(cells: dict[str, str], number: int, inside: Callable[[str], str | None], rows: SplitRows) -> None:
@@ -100,7 +99,8 @@ def _size(cells: dict[str, str]) -> tuple[int, int] | None:
 
 def _records(file: Path, rows: SplitRows) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield each line that has cells with its number; lines that do not fit the columns are counted."""
-    text = _text(file, rows)
+    raw, text = read_text(file, "the table")
+    rows.read(raw)
     first = next((line for line in text.splitlines() if line.strip()), "")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(_DELIMITERS, key=first.count), strict=True)
     positions: dict[str, int] | None = None
@@ -120,17 +120,6 @@ def _records(file: Path, rows: SplitRows) -> Iterator[tuple[int, dict[str, str]]
             yield reader.line_num, {column: cells[position] for column, position in positions.items()}
     except csv.Error as error:
         rows.findings.add(ROW_BROKEN, f"line {reader.line_num}: {error}; what follows is not read")
-
-
-def _text(file: Path, rows: SplitRows) -> str:
-    try:
-        raw = file.read_bytes()
-        rows.read(raw)
-        return raw.decode("utf-8-sig")
-    except OSError as error:
-        raise DataError(f"the table cannot be read ({error.strerror}): {file}") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"the table is not UTF-8 text (byte {error.start}): {file}", fix="save it as UTF-8") from None
 
 
 def _header(cells: Sequence[str]) -> dict[str, int] | None:

@@ -11,9 +11,8 @@ from typing import Any
 import yaml
 
 from retina.errors import DataError
-from retina.formats.class_list import check_names
+from retina.formats.folder import SPLITS, check_class_names
 
-_SPLITS = ("train", "val", "test")
 _MAX_BYTES = 4 * 2**20  # the names of 100,000 classes; YAML of some size can unfold into gigabytes
 _EXAMPLE = "data.yaml has the lines 'train: images/train', 'val: images/val' and 'names: [first, second]'"
 
@@ -64,8 +63,8 @@ def _read(file: Path, changed: int) -> DataYaml:
     folder = folder if folder.is_absolute() else file.parent / folder
     if not folder.is_dir():  # the data set was moved, or the path is meant from elsewhere
         folder = file.parent
-    splits = {name: _written(file, name, tree[name]) for name in _SPLITS if tree.get(name)}
-    for name in sorted(set(tree) - set(_SPLITS), key=str):
+    splits = {name: _written(file, name, tree[name]) for name in SPLITS if tree.get(name)}
+    for name in sorted(set(tree) - set(SPLITS), key=str):
         value = tree[name]
         is_place = isinstance(value, str) and name not in ("path", "download", "yaml_file")
         if is_place and ((folder / value).is_dir() or value.endswith(".txt")):
@@ -137,7 +136,7 @@ def _names(file: Path, tree: Mapping[str, Any]) -> list[str]:
     count = tree.get("nc")
     if count is not None and count != len(texts):
         raise DataError(f"nc is {count}, but there are {len(texts)} names: {file}", fix="correct one of the two")
-    return check_names(texts, str(file))
+    return check_class_names(texts, str(file))
 
 
 def _keypoint_values(shape: Any) -> int:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from retina.data.catalogue import FILE_NAME_LEAVES
 from retina.data.findings import Kind
 from retina.errors import DataError
-from retina.formats.class_list import given_classes
 from retina.formats.data_yaml import DataYaml, read_data_yaml
-from retina.formats.folder import FormatFolder
+from retina.formats.folder import FormatFolder, given_classes
 from retina.formats.image_files import IMAGE_SUFFIXES, find_images, relative_name
 from retina.formats.split_rows import IMAGE_TWICE, SplitRows
 
@@ -55,38 +55,8 @@ class YoloFolder(FormatFolder):
         root = Path(self.root).expanduser()
         return root.parent if root.is_file() else root
 
-    def read_split(self, split: str) -> tuple[Path, SplitRows]:
-        """Return the folder of images and what the label files of ``split`` say."""
-        described, chosen = self._yaml, getattr(self, split)
-        places = described.places(chosen)
-        if not places:
-            raise DataError(
-                f"{described.file} has no split {chosen!r}; it has {', '.join(described.splits)}",
-                why=f"dataset.{split} is {chosen}",
-                fix=f"dataset.{split}=NAME, or add the split to the file",
-            )
-        rows = SplitRows(str(places[0]) if len(places) == 1 else str(described.file), shares=True)
-        rows.read(described.raw)
-        images = _common_folder(places, described.folder)
-        for place in places:
-            if place.suffix == ".txt":
-                names = _listed_names(place, described.folder, images, rows)
-            else:
-                inside = os.path.relpath(place, images)
-                names = [os.path.normpath(os.path.join(inside, name)) for name in find_images(str(place))]
-            self._read_images(images, names, rows)
-        return Path(images), rows
-
-    def _is_there(self, split: str) -> bool:
-        chosen = getattr(self, split)
-        return bool(chosen) and chosen in self._yaml.splits
-
-    @property
-    def _yaml(self) -> DataYaml:
-        return read_data_yaml(Path(self.root).expanduser())
-
-    @property
-    def _class_names(self) -> tuple[str, ...]:
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
         """Return the names of data.yaml, which ``dataset.classes`` may rename."""
         named = self._yaml.names
         listed = given_classes(self.classes, self.folder) if self.classes is not None else None
@@ -98,9 +68,37 @@ class YoloFolder(FormatFolder):
             )
         return tuple(listed or named)
 
+    def has(self, written: str) -> bool:
+        return written in self._yaml.splits
+
+    def read_split(self, split: str, written: str) -> tuple[Path, SplitRows]:
+        described = self._yaml
+        places = described.places(written)
+        if not places:
+            raise DataError(
+                f"{described.file} has no split {written!r}; it has {', '.join(described.splits)}",
+                why=f"dataset.{split} is {written}",
+                fix=f"dataset.{split}=NAME, or add the split to the file",
+            )
+        rows = SplitRows(str(places[0]) if len(places) == 1 else str(described.file), shares=True)
+        rows.read(described.raw)
+        # Not resolved: images/train may be a link, and labels/ is looked for beside it.
+        images = os.path.commonpath([os.path.abspath(described.folder if p.suffix == ".txt" else p) for p in places])
+        for place in places:
+            if place.suffix == ".txt":
+                names = _listed_names(place, described.folder, images, rows)
+            else:
+                inside = os.path.relpath(place, images)
+                names = [os.path.normpath(os.path.join(inside, name)) for name in find_images(str(place))]
+            self._read_images(images, names, rows)
+        return Path(images), rows
+
+    @property
+    def _yaml(self) -> DataYaml:
+        return read_data_yaml(Path(self.root).expanduser())
+
     def _read_images(self, images: str, names: list[str], rows: SplitRows) -> None:
-        class_names, labelled = self._class_names, 0
-        keypoints = self._yaml.keypoint_values
+        keypoints, labelled = self._yaml.keypoint_values, 0
         for name in names:
             if name in rows.images:
                 rows.findings.add(IMAGE_TWICE, f"image {name!r}")
@@ -113,52 +111,47 @@ class YoloFolder(FormatFolder):
             labelled += 1
             for number, line in enumerate(_lines(file, rows), start=1):
                 if line:
-                    row = _Row(line, f"line {number} of {file}", keypoints)
-                    row.add_to(rows, image, class_names, number)
+                    _add_row(line, f"line {number} of {file}", image, self.class_names, keypoints, rows)
         if names and not labelled:
             rows.findings.add(NO_LABELS, f"looked for {label_places(os.path.join(images, names[0]))[0]}")
 
 
-@dataclass(frozen=True)
-class _Row:
-    """One line of a label file."""
+def _add_row(
+    line: str, where: str, image: int, class_names: tuple[str, ...], keypoint_values: int, rows: SplitRows
+) -> None:
+    """Add the object of one line of a label file, or say why there is none."""
+    shown = f"{where}: {line[:60]!r}"
+    try:
+        values = [float(text) for text in line.split()]
+        label = int(values[0])
+    except (ValueError, OverflowError):
+        rows.findings.add(ROW_BROKEN, shown)
+        return
+    corners, kind = _corners(values[1:], keypoint_values)
+    if corners is None or label != values[0]:
+        rows.findings.add(kind or ROW_BROKEN, shown)
+    elif not 0 <= label < len(class_names):
+        rows.findings.add(CLASS_OUT_OF_RANGE, f"{where}: class {label} of {len(class_names)}")
+    elif any(abs(value) > _FAR_OUTSIDE for value in corners):
+        rows.findings.add(NOT_SHARES, shown)
+    else:
+        rows.add(image, class_names[label], corners)
+        if kind is not None:
+            rows.findings.add(kind, where)
 
-    line: str
-    where: str
-    keypoint_values: int  # of each object; 0: none
 
-    def add_to(self, rows: SplitRows, image: int, class_names: tuple[str, ...], number: int) -> None:
-        """Add the object, or say why there is none."""
-        try:
-            values = [float(text) for text in self.line.split()]
-            label = int(values[0])
-        except (ValueError, OverflowError):
-            rows.findings.add(ROW_BROKEN, f"{self.where}: {self.line[:60]!r}")
-            return
-        corners, kind = self._corners(values[1:])
-        if corners is None or label != values[0]:
-            rows.findings.add(kind or ROW_BROKEN, f"{self.where}: {self.line[:60]!r}")
-        elif not 0 <= label < len(class_names):
-            rows.findings.add(CLASS_OUT_OF_RANGE, f"{self.where}: class {label} of {len(class_names)}")
-        elif any(abs(value) > _FAR_OUTSIDE for value in corners):
-            rows.findings.add(NOT_SHARES, f"{self.where}: {self.line[:60]!r}")
-        else:
-            rows.add(image, class_names[label], corners)
-            if kind is not None:
-                rows.findings.add(kind, self.where)
-
-    def _corners(self, values: list[float]) -> tuple[list[float] | None, Kind | None]:
-        """Return x1, y1, x2, y2 as shares and what else the row was; None where it is no object."""
-        if len(values) == 4 + self.keypoint_values:
-            x, y, width, height = values[:4]
-            corners = [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
-            return corners, KEYPOINTS if self.keypoint_values else None
-        if len(values) == 5:
-            return None, ROW_SCORED
-        if len(values) >= 6 and len(values) % 2 == 0:
-            across, down = values[0::2], values[1::2]
-            return [min(across), min(down), max(across), max(down)], OUTLINE
-        return None, ROW_BROKEN
+def _corners(values: list[float], keypoint_values: int) -> tuple[list[float] | None, Kind | None]:
+    """Return x1, y1, x2, y2 as shares and what else the row was; None where it is no object."""
+    if len(values) == 4 + keypoint_values:
+        x, y, width, height = values[:4]
+        corners = [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
+        return corners, KEYPOINTS if keypoint_values else None
+    if len(values) == 5:
+        return None, ROW_SCORED
+    if len(values) >= 6 and len(values) % 2 == 0:
+        across, down = values[0::2], values[1::2]
+        return [min(across), min(down), max(across), max(down)], OUTLINE
+    return None, ROW_BROKEN
 
 
 def label_places(image: str) -> list[str]:
@@ -174,13 +167,6 @@ def label_places(image: str) -> list[str]:
 def label_file(image: str) -> str | None:
     """Return the label file of ``image``, or None where it has none."""
     return next((place for place in label_places(image) if os.path.isfile(place)), None)
-
-
-def _common_folder(places: list[Path], folder: Path) -> str:
-    """Return the folder that holds every image of a split: what its file names are relative to."""
-    # Not resolved: images/train may be a link, and labels/ is looked for beside it.
-    folders = [os.path.abspath(folder if place.suffix == ".txt" else place) for place in places]
-    return os.path.commonpath(folders)
 
 
 def _listed_names(file: Path, folder: Path, images: str, rows: SplitRows) -> list[str]:

@@ -13,6 +13,7 @@ from retina.config.compose import compose_config
 from retina.config.schema import SETTINGS_OF
 from retina.errors import ConfigError
 from retina.formats.command import convert_config
+from retina.formats.writers import WRITERS
 from retina.formats.yolo import YoloFolder
 
 SHAPES = ("dataset=shapes", "dataset.num_train_images=3", "dataset.num_val_images=2", "dataset.image_size=128")
@@ -46,7 +47,7 @@ def test_some_splits_are_chosen_and_coco_is_opened_as_custom(shapes, tmp_path, c
     [
         (["out=x"], "to must be given"),
         (["to=coco"], "out must be given"),
-        (["to=json", "out=x"], "to must be one of coco, voc, yolo, csv, got 'json'"),
+        (["to=json", "out=x"], f"to must be one of {', '.join(WRITERS)}, got 'json'"),
         (["to=coco", "out=x", "splits=[tset]"], "splits must be one of"),
         (["to=coco", "out=x", "images=move"], "images must be one of link, copy, none"),
         (["to=coco", "out=x", "dataset=vok"], "voc"),

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from retina.errors import DataError
-from retina.formats.voc import VocFolder
+from retina.formats import voc
+from retina.formats.voc import UnusableXML, VocFolder, parse_xml
 
+BOMB = '<!DOCTYPE a [<!ENTITY x "ha"><!ENTITY y "&x;&x;&x;">]><a>&y;</a>'
+LOCAL_FILE = '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><a>&x;</a>'
 CAT, DOG = ("cat", 11, 6, 30, 25, 0), ("dog", 1, 1, 60, 40, 1)
 
 
@@ -135,3 +138,33 @@ def test_a_split_that_is_not_there_is_told_with_those_that_are(devkit):
         VocFolder(root=str(devkit)).open("test")
     with pytest.raises(DataError, match="dataset.root is nowhere"):
         VocFolder(root="nowhere").open("train")
+
+
+def test_text_is_read_in_the_encoding_that_it_names():
+    assert parse_xml('<?xml version="1.0" encoding="latin-1"?><a>ä</a>'.encode("latin-1")).text == "ä"
+    assert parse_xml("<a>ä</a>".encode("utf-16")).text == "ä"
+    assert parse_xml(b"\xef\xbb\xbf<a><!-- <!DOCTYPE a> --></a>").tag == "a"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize("text", [BOMB, LOCAL_FILE, '<!DOCTYPE a SYSTEM "http://localhost/a.dtd"><a/>'])
+def test_a_document_type_is_refused_in_any_encoding(text, encoding):
+    with pytest.raises(UnusableXML, match=r"document type|not XML"):
+        parse_xml(text.encode(encoding))
+    if encoding != "utf-16-le":  # without a mark it is no XML
+        with pytest.raises(UnusableXML, match="document type"):
+            parse_xml(text.encode(encoding))
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"<a>", b"\xff\xfe\xfd", b'<?xml version="1.0" encoding="nope"?><a/>', b"<a>&b;</a>"]
+)
+def test_what_is_no_xml_is_said(raw):
+    with pytest.raises(UnusableXML, match="not XML"):
+        parse_xml(raw)
+
+
+def test_files_that_cannot_be_read_or_are_too_large_are_said(devkit, monkeypatch):
+    monkeypatch.setattr(voc, "MAX_BYTES", 3)
+    with pytest.raises(DataError, match=r"a.xml \(it has more than"):
+        VocFolder(root=str(devkit)).open("train")
