@@ -36,10 +36,10 @@ class Downloader:
             Interrupted: Ctrl-C; what was downloaded stays.
         """
         self.root.mkdir(parents=True, exist_ok=True)
-        missing = [archive for archive in archives if not self._is_done(archive)]
-        for archive in archives:
-            if archive not in missing:
-                self.say(f"{archive.part}: there already ({archive.file_name})")
+        done = [archive for archive in archives if self._is_done(archive)]
+        for archive in done:
+            self.say(f"{archive.part}: there already ({archive.file_name})")
+        missing = [archive for archive in archives if archive not in done]
         self._check_room(missing)
         for archive in missing:
             try:
@@ -48,7 +48,7 @@ class Downloader:
                 raise Interrupted(
                     f"stopped by Ctrl-C; what was downloaded is in {self.root}",
                     signal_number=signal.SIGINT,
-                    fix="the same command goes on where it stopped",
+                    fix="the same command resumes where it stopped",
                 ) from None
 
     def _bring(self, archive: Archive) -> None:
@@ -69,10 +69,8 @@ class Downloader:
         return self.root / f".{archive.file_name}.done"
 
     def _is_done(self, archive: Archive) -> bool:
-        try:
-            return self._mark(archive).read_text(encoding="utf-8").startswith(archive.sha256)
-        except (OSError, UnicodeDecodeError):
-            return False
+        mark = self._mark(archive)
+        return mark.is_file() and mark.read_bytes().startswith(archive.sha256.encode())
 
     def _check_room(self, archives: Sequence[Archive]) -> None:
         """Make sure that all of it fits before the first byte is fetched; one archive at a time is kept."""

@@ -71,7 +71,7 @@ def test_ctrl_c_keeps_what_is_there_and_says_how_to_go_on(archive, server, tmp_p
 
         return stop
 
-    with pytest.raises(Interrupted, match="goes on where it stopped") as caught:
+    with pytest.raises(Interrupted, match="resumes where it stopped") as caught:
         Downloader(tmp_path, stage=stage, say=lambda _: None)([archive])
     assert caught.value.exit_status == 130
     assert (tmp_path / "file.zip.part").stat().st_size == archive.size
