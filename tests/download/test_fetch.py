@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from retina.download import fetch as module
 from retina.download.fetch import Download, fetch
 from retina.errors import DataError
 
