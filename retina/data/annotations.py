@@ -9,17 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from retina.data import catalogue as kinds
+from retina.data import catalogue
 from retina.data.annotation_checks import Draft, check_names, check_objects, usable_boxes
 from retina.data.box_checks import near_duplicate_pairs
 from retina.data.coco.file import read_coco
-from retina.data.coco.records import NO_ID, annotation_name
-from retina.data.findings import Finding, Findings, Kind
+from retina.data.coco.records import NO_ID, annotation_name, image_place, object_place
+from retina.data.findings import Finding, Findings, Place
 from retina.data.flat_text import FlatText
 from retina.errors import ConfigError, DataError, counted
 
 __all__ = ["NO_ID", "Annotations", "annotation_name", "build_annotations", "by_policy", "inspect_coco",
            "near_duplicate_boxes", "read_annotations", "refuse_errors"]  # fmt: skip
+
+
+ON_BAD_BOX = ("clip", "drop", "error")
+ON_BAD_IMAGE = ("skip", "error")
 
 
 @dataclass(frozen=True)
@@ -48,14 +52,17 @@ class Annotations:
         """Return the findings in sentences."""
         return tuple(str(finding) for finding in self.findings)
 
-    def image_place(self, index: int) -> str:
-        """Return how a message names image ``index``: ``image 17 'a.jpg'``."""
-        return f"image {self.image_ids[index]} {self.file_names[index]!r}"
+    def image_place(self, index: int, detail: str = "") -> Place:
+        """Return how a message names image ``index``: ``image 17 'a.jpg'``, and what else there is to say of it."""
+        return image_place(int(self.image_ids[index]), self.file_names[index], detail)
 
-    def object_place(self, index: int) -> str:
+    def object_place(self, index: int) -> Place:
         """Return how a message names object ``index``: ``annotation 880011, image 17 'a.jpg'``."""
-        owner = int(np.searchsorted(self.offsets, index, side="right")) - 1
-        return f"{annotation_name(int(self.object_ids[index]))}, {self.image_place(owner)}"
+        return object_place(int(self.object_ids[index]), self.image_place(self.owner(index)))
+
+    def owner(self, index: int) -> int:
+        """Return the image of object ``index``."""
+        return int(np.searchsorted(self.offsets, index, side="right")) - 1
 
     def __reduce__(self) -> Any:
         """Pickle by the path of the cache where there is one, so that a process that is spawned maps the same pages."""
@@ -106,8 +113,8 @@ def build_annotations(
         on_bad_box: ``clip``: a box that leaves its image is clipped, one that cannot be used is left out; ``drop``:
             both are left out; ``error``: both become errors.
     """
-    if on_bad_box not in kinds.ON_BAD_BOX:
-        raise ConfigError(f"dataset.on_bad_box must be one of {', '.join(kinds.ON_BAD_BOX)}, got {on_bad_box!r}")
+    if on_bad_box not in ON_BAD_BOX:
+        raise ConfigError(f"dataset.on_bad_box must be one of {', '.join(ON_BAD_BOX)}, got {on_bad_box!r}")
     image_ids, sizes = np.asarray(image_ids, dtype=np.int64), np.asarray(sizes, dtype=np.int64).reshape(-1, 2)
     names = file_names if isinstance(file_names, FlatText) else FlatText(file_names)
     owner, boxes = np.asarray(image_of_object), np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
@@ -144,29 +151,27 @@ def by_policy(findings: Sequence[Finding], on_bad_box: str) -> tuple[Finding, ..
     """Return ``findings`` with bad boxes as errors where ``on_bad_box`` is ``error``, errors first."""
     if on_bad_box != "error":
         return tuple(findings)
-    judged = [replace(f, kind=_as_error(f.kind)) if f.kind.name in kinds.BY_POLICY else f for f in findings]
-    return tuple(sorted(judged, key=lambda finding: finding.kind.severity != "error"))
-
-
-def _as_error(kind: Kind) -> Kind:
-    return replace(kind, severity="error", outcome="", why="dataset.on_bad_box is error")
+    error: dict[str, Any] = {"severity": "error", "outcome": "", "why": "dataset.on_bad_box is error"}
+    by_policy = {fault.name for fault in catalogue.BAD_BOX}
+    judged = [replace(f, fault=replace(f.fault, **error)) if f.fault.name in by_policy else f for f in findings]
+    return tuple(sorted(judged, key=lambda finding: finding.fault.severity != "error"))
 
 
 def refuse_errors(findings: Sequence[Finding]) -> None:
     """Raise DataError with the first error among ``findings`` and the number of other kinds of errors."""
-    errors = [finding for finding in findings if finding.kind.severity == "error"]
+    errors = [finding for finding in findings if finding.fault.severity == "error"]
     if not errors:
         return
     first, more = errors[0], len(errors) - 1
-    kind = first.kind
-    what = f"{kind.one if first.count == 1 else f'{first.count} {kind.many}'}: {first.file}"
+    fault = first.fault
+    what = f"{fault.one if first.count == 1 else f'{first.count} {fault.many}'}: {first.file}"
     if first.places:
         what += f" [{counted(first.places, first.count)}]"
-    fix = kind.fix
+    fix = fault.fix
     if more:
         fix += f"{'; ' if fix else ''}{more} more kind{'s' * (more > 1)} of errors in this file: "
         fix += "python tools/doctor.py dataset=... lists all"
-    raise DataError(what, why=kind.why, fix=fix)
+    raise DataError(what, why=fault.why, fix=fix)
 
 
 def near_duplicate_boxes(annotations: Annotations, *, iou: float = 0.9) -> np.ndarray:

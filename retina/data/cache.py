@@ -1,6 +1,6 @@
 """Parsed annotations as arrays beside the annotation file, mapped into memory by every process that opens it.
 
-    <folder>/.retina-cache/<file>-<first 16 of the sha256>-<policy>-v1/   header.json and one .npy an array
+    <folder>/.retina-cache/<file>-<first 16 of the sha256>-<policy>-v2/   header.json and one .npy an array
     <folder>/.retina-cache/<file>.stamp.json                              the sha256 of a file of that size and time
 
 ``<folder>`` is that of the annotation file; where that is read-only, ``$XDG_CACHE_HOME/retina`` (``~/.cache/retina``)
@@ -25,14 +25,14 @@ from typing import Any
 
 from retina.data.annotations import Annotations, by_policy, read_annotations, refuse_errors
 from retina.data.cache_folder import FORMAT_VERSION, load, sync, write
-from retina.data.findings import Finding, Kind
+from retina.data.findings import Fault, Finding, Place
 from retina.data.remote import is_remote, size_and_version
 
 FOLDER = ".retina-cache"
 # Files below are parsed in less time than it takes to look after a cache (0.1 s), and their arrays are few megabytes.
 SMALLEST = 4 << 20  # bytes
 
-NOT_WRITTEN = Kind("cache-not-written", "note", "cache of the annotations could not be written",
+NOT_WRITTEN = Fault("cache-not-written", "note", "cache of the annotations could not be written",
                    "caches of the annotations could not be written",
                    "the file is parsed at every start, and every loader process that is spawned has its own copy",
                    "make the folder of the annotations or ~/.cache writable")  # fmt: skip
@@ -64,7 +64,7 @@ def open_annotations(path: str | Path, *, on_bad_box: str = "clip") -> Annotatio
     for place in places:
         if stored := place.store(annotations, stamp):
             return _judged(stored, on_bad_box)
-    missing = Finding(NOT_WRITTEN, str(path), 1, tuple(str(place.folder) for place in places))
+    missing = Finding(NOT_WRITTEN, str(path), 1, tuple(Place(str(place.folder)) for place in places))
     return _judged(replace(annotations, findings=(*annotations.findings, missing)), on_bad_box)
 
 

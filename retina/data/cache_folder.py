@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from retina.data.annotations import Annotations
-from retina.data.findings import Finding, Kind
+from retina.data.findings import Fault, Finding, Place
 from retina.data.flat_text import FlatText
 from retina.errors import DataError
 
-FORMAT_VERSION = 1  # to be raised whenever the arrays or the checks change
+FORMAT_VERSION = 2  # to be raised whenever the arrays or the checks change
 
 _ARRAYS = ("image_ids", "sizes", "boxes", "training_boxes", "labels", "areas", "crowd", "object_ids", "offsets")
 _TEXT = ("name_offsets", "name_buffer")
@@ -82,7 +82,9 @@ def load(folder: Path) -> Annotations:
     if ends != (0, len(arrays["labels"]), len(names)) or (np.diff(offsets) < 0).any():
         raise ValueError("the arrays do not belong together")
     findings = tuple(
-        Finding(Kind(**found["kind"]), found["file"], found["count"], tuple(found["places"]))
+        Finding(
+            Fault(**found["fault"]), found["file"], found["count"], tuple(Place(**place) for place in found["places"])
+        )
         for found in header["findings"]
     )
     return Annotations(

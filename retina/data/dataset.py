@@ -11,9 +11,8 @@ import numpy as np
 import torch
 
 from retina.data import remote
-from retina.data.annotations import Annotations, refuse_errors
+from retina.data.annotations import ON_BAD_IMAGE, Annotations, refuse_errors
 from retina.data.cache import open_annotations
-from retina.data.catalogue import ON_BAD_IMAGE
 from retina.data.findings import Finding
 from retina.data.flat_text import FlatText
 from retina.data.images import EXIF_POLICIES, image_path, read_shrunk

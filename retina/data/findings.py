@@ -1,19 +1,25 @@
-"""What was found wrong or odd in a data set: counted by kind, the first places named."""
+"""What was found wrong or odd in a data set: counted by fault, the first places named."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal
+
+import numpy as np
 
 from retina.errors import NUM_SHOWN, counted
 
 Severity = Literal["error", "warning", "note"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+_FORMS = re.compile(r"\{(?:([^{}|]*)\|)?([^{}|]*)\}")
 
 
 @dataclass(frozen=True)
-class Kind:
-    """One kind of finding; the places where it was met are counted apart."""
+class Fault:
+    """Something that can be wrong or odd in a data set: one entry of the catalogue."""
 
     name: str  # stable, for reports and tests: "box-outside"
     severity: Severity  # error: training refuses; warning: something is left out or assumed; note: worth knowing
@@ -24,54 +30,95 @@ class Kind:
     why: str = ""  # one sentence: what would go wrong; for errors
 
 
+def _fault(severity: Severity, name: str, text: str, *, outcome: str = "", fix: str = "", why: str = "") -> Fault:
+    """Return a fault whose ``text`` has the singular and the plural: ``box{es} outside of {its|their} image``."""
+    return Fault(name, severity, _FORMS.sub(r"\1", text), _FORMS.sub(r"\2", text), outcome, fix, why)
+
+
+error, warning, note = (partial(_fault, severity) for severity in SEVERITIES)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where something was found: in words, and by the ids of the annotation file where it is an image or an object."""
+
+    text: str  # "annotation 7, image 3 'a.jpg'"
+    image_id: int | None = None
+    annotation: int | None = None  # as in Annotations.object_ids
+
+    def __str__(self) -> str:
+        return self.text
+
+
 @dataclass(frozen=True)
 class Finding:
-    """All places of one kind in one file."""
+    """All places of one fault in one file."""
 
-    kind: Kind
+    fault: Fault
     file: str  # annotation file or folder
     count: int
-    places: tuple[str, ...]  # the first five: "annotation 7, image 3 'a.jpg'"
+    places: tuple[Place, ...]  # the first five
+
+    @property
+    def kind(self) -> Fault:
+        """Return the fault."""
+        return self.fault
+
+    @property
+    def what(self) -> str:
+        """Return the fault's text in the number that fits."""
+        return self.fault.one if self.count == 1 else self.fault.many
 
     def __str__(self) -> str:
         """Return one line: how many of what, what becomes of them, the first places and the total."""
-        what = f"{self.count} {self.kind.one if self.count == 1 else self.kind.many}"
-        outcome = f", {self.kind.outcome}" if self.kind.outcome else ""
-        return f"{what}{outcome}: {counted(self.places, self.count)}" if self.places else what + outcome
+        outcome = f", {self.fault.outcome}" if self.fault.outcome else ""
+        where = f": {counted(self.places, self.count)}" if self.places else ""
+        return f"{self.count} {self.what}{outcome}{where}"
 
 
 @dataclass
 class Findings:
-    """Collects places by kind while a data set is read; memory does not grow with their number."""
+    """Collects places by fault while a data set is read; memory does not grow with their number."""
 
     file: str
-    counts: dict[Kind, int] = field(default_factory=dict)
-    places: dict[Kind, list[str]] = field(default_factory=dict)
+    counts: dict[Fault, int] = field(default_factory=dict)
+    places: dict[Fault, list[Place]] = field(default_factory=dict)
 
-    def add(self, kind: Kind, place: str = "", *, count: int = 1) -> None:
-        """Count ``count`` more of ``kind`` and keep ``place`` if it is among the first."""
-        self.counts[kind] = self.counts.get(kind, 0) + count
-        known = self.places.setdefault(kind, [])
+    def add(self, fault: Fault, place: Place | str = "", *, count: int = 1) -> None:
+        """Count ``count`` more of ``fault`` and keep ``place`` if it is among the first."""
+        self.counts[fault] = self.counts.get(fault, 0) + count
+        known = self.places.setdefault(fault, [])
         if place and len(known) < NUM_SHOWN:
-            known.append(place)
+            known.append(Place(place) if isinstance(place, str) else place)
+
+    def add_each(
+        self, fault: Fault, positions: Sequence[int] | np.ndarray, place: Callable[[int], Place | str]
+    ) -> None:
+        """Count every one of ``positions`` and name the first with ``place``."""
+        for position in positions[:NUM_SHOWN]:
+            self.add(fault, place(int(position)))
+        if len(positions) > NUM_SHOWN:
+            self.add(fault, count=len(positions) - NUM_SHOWN)
 
     def extend(self, findings: Iterable[Finding]) -> None:
         """Add what was found elsewhere in the same file."""
         for finding in findings:
             for place in finding.places:
-                self.add(finding.kind, place)
+                self.add(finding.fault, place)
             if rest := finding.count - len(finding.places):
-                self.add(finding.kind, count=rest)
+                self.add(finding.fault, count=rest)
 
     def all(self) -> tuple[Finding, ...]:
         """Return what was found, errors first, then warnings, then notes, each in the order of the first place."""
-        found = [Finding(kind, self.file, count, tuple(self.places[kind])) for kind, count in self.counts.items()]
-        order = {"error": 0, "warning": 1, "note": 2}
-        return tuple(sorted(found, key=lambda finding: order[finding.kind.severity]))
+        found = [Finding(fault, self.file, count, tuple(self.places[fault])) for fault, count in self.counts.items()]
+        return tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.fault.severity)))
 
 
 def in_short(findings: Sequence[Finding]) -> list[str]:
     """Return a line for each finding that changes what is trained or scored, and one line for all that is only said."""
-    weighty = [f"{finding.kind.severity}: {finding}" for finding in findings if finding.kind.severity != "note"]
-    rest = [str(replace(finding, places=())) for finding in findings if finding.kind.severity == "note"]
+    weighty = [f"{finding.fault.severity}: {finding}" for finding in findings if finding.fault.severity != "note"]
+    rest = [str(replace(finding, places=())) for finding in findings if finding.fault.severity == "note"]
     return weighty + ([f"note: {'; '.join(rest)}"] if rest else [])
+
+
+Kind = Fault

@@ -9,7 +9,7 @@ import numpy as np
 
 from retina.data.annotations import Annotations
 from retina.data.dataset import DetectionDataset
-from retina.data.findings import Findings, Kind
+from retina.data.findings import Fault, Findings
 from retina.data.flat_text import FlatText
 from retina.data.samplers import epoch_order
 
@@ -31,11 +31,11 @@ def subset(dataset: DetectionDataset, fraction: float, *, seed: int = 0) -> Dete
     if count == len(dataset):
         return dataset
     chosen = np.sort(epoch_order(len(dataset), seed=seed, epoch=0)[:count])
-    kind = Kind(
+    fault = Fault(
         "fraction", "note", "image", "images", f"left out by dataset.fraction={fraction:g} (fraction_seed={seed})"
     )
     findings = Findings(dataset.annotations.source)
-    findings.add(kind, count=len(dataset) - count)
+    findings.add(fault, count=len(dataset) - count)
     findings.extend(dataset.findings)
     annotations = replace(
         take_images(dataset.annotations, chosen),

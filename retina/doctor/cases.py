@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -23,8 +22,6 @@ PER_FINDING = 4
 WIDTH = 440  # pixels of a picture on the page
 _CONTEXT = 2.0  # sides of the boxes in question that are shown around them
 _LEAST = 96  # pixels of the image that are shown at least
-_IMAGE = re.compile(r"image (-?\d+) ")
-_ANNOTATION = re.compile(r"annotation (-?\d+)\b")
 
 
 @dataclass(frozen=True)
@@ -99,15 +96,13 @@ def _name(dataset: DetectionDataset, index: int) -> str:
 
 
 def _places(dataset: DetectionDataset, finding: Finding) -> Iterator[tuple[int, Sequence[int], str]]:
-    """Yield what the places of a finding name: their sentences are ours, ids included."""
+    """Yield what the places of a finding name."""
     positions = {int(number): index for index, number in enumerate(dataset.image_ids)}
-    for text in finding.places:
-        image, annotation = _IMAGE.search(text + " "), _ANNOTATION.search(text)
-        if image and int(image[1]) in positions:
-            index = positions[int(image[1])]
+    for found in finding.places:
+        if found.image_id in positions:
+            index = positions[found.image_id]
             span = range(int(dataset.offsets[index]), int(dataset.offsets[index + 1]))
-            wanted = int(annotation[1]) if annotation else None
-            yield index, [i for i in span if dataset.annotations.object_ids[i] == wanted], text
+            yield index, [i for i in span if dataset.annotations.object_ids[i] == found.annotation], found.text
 
 
 def _pair_cases(examination: Examination, finding: Finding) -> Iterator[Case]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from retina.data.checks.images import place
 from retina.data.dataset import DetectionDataset
 from retina.data.findings import Finding, Findings
 from retina.doctor.kinds import IMBALANCE, SMALL_SIDE, TINY_CLASS, TOO_MANY, UNREACHED
@@ -147,11 +146,13 @@ def view_findings(
         for hit in hits[:5]:
             width, height = view.sides[hit]
             name = view.class_names[view.labels[hit]]
-            findings.add(kind, f"{name!r} of {width:.0f} x {height:.0f}, {place(dataset, int(view.image_of_box[hit]))}")
+            image = dataset.annotations.image_place(int(view.image_of_box[hit]))
+            findings.add(kind, replace(image, text=f"{name!r} of {width:.0f} x {height:.0f}, {image}"))
         if len(hits) > 5:
             findings.add(kind, count=len(hits) - 5)
     for index in np.flatnonzero(view.objects_of_image > max_detections):
-        findings.add(TOO_MANY, f"{place(dataset, int(index))} ({view.objects_of_image[index]} of {max_detections})")
+        detail = f"{view.objects_of_image[index]} of {max_detections}"
+        findings.add(TOO_MANY, dataset.annotations.image_place(int(index), detail))
     return findings.all()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from retina.data.annotations import annotation_name, near_duplicate_boxes
@@ -104,8 +104,8 @@ def _near_duplicate_boxes(dataset: DetectionDataset) -> tuple[Finding, ...]:
     for first, second in near_duplicate_boxes(annotations).tolist():
         pair = " and ".join(annotation_name(number) for number in annotations.object_ids[[first, second]].tolist())
         name = annotations.class_names[annotations.labels[first]]
-        findings.add(BOX_NEAR_DUPLICATE, f"{pair} ({name!r}), "
-                     + annotations.object_place(first).partition(", ")[2])  # fmt: skip
+        image = annotations.image_place(annotations.owner(first))
+        findings.add(BOX_NEAR_DUPLICATE, replace(image, text=f"{pair} ({name!r}), {image}"))
     return findings.all()
 
 

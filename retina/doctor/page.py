@@ -134,7 +134,7 @@ def _finding(split: str, finding: Finding, cases: Sequence[Case]) -> str:
         if text:
             lines.append(f"<p><b>{label}:</b> {escape(text)}</p>")
     if finding.places:
-        items = "".join(f"<li>{escape(place)}</li>" for place in finding.places)
+        items = "".join(f"<li>{escape(place.text)}</li>" for place in finding.places)
         rest = finding.count - len(finding.places)
         more = f'<p class="soft small">and {rest:,} more</p>' if rest > 0 else ""
         lines.append(f'<ul class="small">{items}</ul>{more}')

@@ -58,7 +58,7 @@ def finding_values(finding: Finding) -> dict[str, Any]:
         "why": kind.why,
         "fix": kind.fix,
         "count": finding.count,
-        "places": list(finding.places),
+        "places": [str(place) for place in finding.places],
         "file": finding.file,
     }
 

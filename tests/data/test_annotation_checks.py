@@ -41,7 +41,7 @@ def test_each_trouble_is_counted_under_its_kind(policy, kept):
     assert kinds(found) == {
         "box-not-finite": 2, "box-without-size": 1, "box-outside": 1, "box-leaves-image": 1, "boxes-mostly-unusable": 4,
     }  # fmt: skip
-    assert found.place(3) == "annotation 103, image 9 'b.jpg'"
+    assert str(found.place(3)) == "annotation 103, image 9 'b.jpg'"
 
 
 def test_exactly_half_may_be_unusable():

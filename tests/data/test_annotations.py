@@ -44,7 +44,7 @@ def build(boxes, *, labels=None, names=("a.jpg", "b.jpg"), classes=("cat", "dog"
 
 
 def found(annotations) -> dict[str, tuple[str, int, tuple[str, ...]]]:
-    return {f.kind.name: (f.kind.severity, f.count, f.places) for f in annotations.findings}
+    return {f.kind.name: (f.kind.severity, f.count, tuple(map(str, f.places))) for f in annotations.findings}
 
 
 def test_categories_are_sorted_by_id_and_labels_follow(write_annotations, content):

@@ -159,7 +159,7 @@ def _empty(folder: Path) -> None:
 
 def _old_version(folder: Path) -> None:
     path = folder / "header.json"
-    text = path.read_text().split("\n", 1)[1].replace('"version": 1', '"version": 0')
+    text = path.read_text().split("\n", 1)[1].replace('"version": 2', '"version": 1')
     path.write_text(cache_folder.hashlib.sha256(text.encode()).hexdigest() + "\n" + text)
 
 
@@ -208,7 +208,7 @@ def test_processes_that_build_it_at_once_end_with_one(file):
 def test_the_loser_of_a_race_takes_what_the_winner_wrote(file, monkeypatch):
     def lose(folder, annotations):
         cache_folder.write(folder, annotations)
-        shutil.copytree(folder, folder.parent / f"instances.json-{annotations.fingerprint[:16]}-clip-v1")
+        shutil.copytree(folder, folder.parent / f"instances.json-{annotations.fingerprint[:16]}-clip-v2")
 
     monkeypatch.setattr(cache, "write", lose)
     assert open_annotations(file).cache == str(folders(file)[0])

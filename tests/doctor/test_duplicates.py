@@ -17,7 +17,7 @@ def checked(data):
 def found(data):
     checks, datasets = checked(data)
     identical, near, left = find_duplicates(checks)
-    return {f.kind.name: f.places for f in duplicate_findings(identical, near, left, datasets)}
+    return {f.kind.name: tuple(map(str, f.places)) for f in duplicate_findings(identical, near, left, datasets)}
 
 
 def test_different_pictures_are_not_told(data):

@@ -38,7 +38,7 @@ def test_what_cannot_be_opened_at_all_is_an_error_with_its_reason(data):
     data.file.unlink()
     (finding,) = open_split(data.folder(), "train").findings
     assert finding.kind.name == "split-unreadable"
-    assert "the train annotations of data set 'tiny' are missing" in finding.places[0]
+    assert "the train annotations of data set 'tiny' are missing" in finding.places[0].text
     assert "dataset.root=" in finding.kind.fix
 
 

@@ -24,8 +24,8 @@ def test_images_are_sorted_by_name_with_their_objects():
     assert found.crowd.tolist() == [False, False, True]
     np.testing.assert_array_equal(found.boxes, [[1, 2, 3, 4], [1, 2, 3, 4], [0, 0, 5, 5]])
     assert found.areas.tolist() == [12, 12, 25]
-    assert found.object_place(0) == "annotation 7, image 1 'a.jpg'"
-    assert found.object_place(2) == "annotation number 2, image 2 'b.jpg'"
+    assert str(found.object_place(0)) == "annotation 7, image 1 'a.jpg'"
+    assert str(found.object_place(2)) == "annotation number 2, image 2 'b.jpg'"
 
 
 def test_the_order_of_the_files_changes_nothing():

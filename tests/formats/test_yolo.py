@@ -105,7 +105,7 @@ def test_a_broken_row_is_named_by_file_and_line(mine, write, row, kind):
     _, findings = YoloFolder(root=str(mine)).inspect("val")
     errors = [finding for finding in findings if finding.kind.severity == "error"]
     assert [finding.kind.name for finding in errors] == [kind]
-    assert f"line 2 of {file}" in errors[0].places[0]
+    assert f"line 2 of {file}" in errors[0].places[0].text
     with pytest.raises(DataError):
         YoloFolder(root=str(mine)).open("val")
 

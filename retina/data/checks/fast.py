@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from retina.data.checks.images import check_images, file_kind, place
+from retina.data.catalogue import IMAGE_ZERO_BYTES
+from retina.data.checks.images import check_images, file_fault, unchecked
 from retina.data.dataset import DetectionDataset
 from retina.data.findings import Finding, Findings
-from retina.doctor.kinds import EMPTY_FILE, unchecked
 
 MAX_HEADERS = 1000  # read at the start of a training, spread evenly over the split: a fifth of a second
 
@@ -31,10 +31,10 @@ def check_files(dataset: DetectionDataset) -> tuple[tuple[Finding, ...], np.ndar
         if filled:
             continue
         # Not plainly there: a link, a pipe, a name with other separators, or nothing; looked at one by one.
-        kind = EMPTY_FILE if filled is False else file_kind(dataset, index)[1]
-        if kind is not None:
+        fault = IMAGE_ZERO_BYTES if filled is False else file_fault(dataset, index)[1]
+        if fault is not None:
             bad[index] = True
-            findings.add(kind, place(dataset, index))
+            findings.add(fault, dataset.annotations.image_place(index))
     return findings.all(), bad
 
 

@@ -11,8 +11,16 @@ from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
-from retina.data.findings import Kind
-from retina.doctor.kinds import ALPHA, ANIMATED, CMYK, DEEP, EXTENSION, GRAY, PALETTE
+from retina.data.catalogue import (
+    IMAGE_16_BIT,
+    IMAGE_ALPHA,
+    IMAGE_ANIMATED,
+    IMAGE_CMYK,
+    IMAGE_EXTENSION,
+    IMAGE_GRAY,
+    IMAGE_PALETTE,
+)
+from retina.data.findings import Fault
 
 # Twice Pillow's warning limit, where it refuses to open: a 16-megapixel camera is a tenth of it.
 MAX_PIXELS = 2 * (1024**3 // 4 // 3)
@@ -20,7 +28,12 @@ MAX_PIXELS = 2 * (1024**3 // 4 // 3)
 _SAME = {"MPO": "JPEG"}
 _TURNABLE = {"JPEG", "TIFF", "WEBP"}  # asking a PNG would decode it
 _ORIENTATION = 0x0112  # EXIF tag. Source: CIPA DC-008, table 4
-_MODES = {"CMYK": CMYK, "P": PALETTE, "PA": PALETTE, "L": GRAY, "1": GRAY, "RGBA": ALPHA, "LA": ALPHA, "La": ALPHA}
+_MODES = {
+    "CMYK": IMAGE_CMYK,
+    **dict.fromkeys(("P", "PA"), IMAGE_PALETTE),
+    **dict.fromkeys(("L", "1"), IMAGE_GRAY),
+    **dict.fromkeys(("RGBA", "LA", "La"), IMAGE_ALPHA),
+}
 _EXTENSIONS = {
     "JPEG": {".jpg", ".jpeg", ".jpe", ".jfif"}, "PNG": {".png", ".apng"}, "GIF": {".gif"}, "BMP": {".bmp", ".dib"},
     "TIFF": {".tif", ".tiff"}, "WEBP": {".webp"},
@@ -50,17 +63,17 @@ class Header:
         """Return whether showing it as the camera noted swaps height and width."""
         return self.orientation in (5, 6, 7, 8)
 
-    def oddities(self, file_name: str) -> Iterator[Kind]:
+    def oddities(self, file_name: str) -> Iterator[Fault]:
         """Yield what is unusual about the image, though it can be trained on."""
         if self.mode.startswith(("I", "F")):
-            yield DEEP
+            yield IMAGE_16_BIT
         elif self.mode in _MODES:
             yield _MODES[self.mode]
         if self.animated:
-            yield ANIMATED
+            yield IMAGE_ANIMATED
         known, extension = _EXTENSIONS.get(self.format), Path(file_name).suffix.lower()
         if known and extension not in known:
-            yield EXTENSION
+            yield IMAGE_EXTENSION
 
 
 def read_header(source: str | BinaryIO) -> Header:

@@ -7,12 +7,26 @@ import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import cv2
 import numpy as np
 
+from retina.data.catalogue import (
+    BAD_IMAGE,
+    IMAGE_HUGE,
+    IMAGE_MISSING,
+    IMAGE_NOT_A_FILE,
+    IMAGE_OUTSIDE_FOLDER,
+    IMAGE_SIDES_SWAPPED,
+    IMAGE_TRUNCATED,
+    IMAGE_TURNED,
+    IMAGE_UNDECODABLE,
+    IMAGE_WRONG_SIZE,
+    IMAGE_ZERO_BYTES,
+    IMAGES_NOT_CHECKED,
+)
 from retina.data.checks.header import (
     Header,
     HugeImage,
@@ -23,21 +37,8 @@ from retina.data.checks.header import (
     without_size_warnings,
 )
 from retina.data.dataset import DetectionDataset
-from retina.data.findings import Finding, Findings, Kind
+from retina.data.findings import Fault, Finding, Findings
 from retina.data.images import read_image
-from retina.doctor.kinds import (
-    BAD_IMAGE,
-    EMPTY_FILE,
-    HUGE,
-    IRREGULAR,
-    MISSING,
-    OUTSIDE,
-    SIDES_SWAPPED,
-    TRUNCATED,
-    TURNED,
-    UNDECODABLE,
-    WRONG_SIZE,
-)
 from retina.errors import DataError
 
 Depth = Literal["header", "all"]
@@ -55,7 +56,7 @@ class Seen:
     """What was seen of one image file."""
 
     index: int
-    kinds: list[tuple[Kind, str]] = field(default_factory=list)  # and what else there is to say: "640 x 480"
+    faults: list[tuple[Fault, str]] = field(default_factory=list)  # and what else there is to say: "640 x 480"
     header: Header | None = None
     digest: bytes | None = None  # of the file's content
     thumbnail: np.ndarray | None = None  # (THUMBNAIL, THUMBNAIL) uint8 gray
@@ -63,7 +64,7 @@ class Seen:
     @property
     def is_bad(self) -> bool:
         """Return whether the image cannot be trained on."""
-        return any(kind in BAD_IMAGE for kind, _ in self.kinds)
+        return any(fault in BAD_IMAGE for fault, _ in self.faults)
 
 
 @dataclass(frozen=True)
@@ -73,16 +74,16 @@ class ImageCheck:
     findings: tuple[Finding, ...]
     seen: Sequence[Seen]  # of the images that were looked at
 
-    def indices(self, kind: Kind) -> list[int]:
-        """Return the positions of the images of one kind."""
-        return [each.index for each in self.seen if any(kind is other for other, _ in each.kinds)]
+    def indices(self, fault: Fault) -> list[int]:
+        """Return the positions of the images of one fault."""
+        return [each.index for each in self.seen if any(fault is other for other, _ in each.faults)]
 
     def pixel_sizes(self) -> dict[int, tuple[int, int]]:
         """Return (height, width) in pixels, by position, of images of another size than the annotations say."""
         return {
             each.index: each.header.size
             for each in self.seen
-            if each.header is not None and any(kind is WRONG_SIZE for kind, _ in each.kinds)
+            if each.header is not None and any(fault is IMAGE_WRONG_SIZE for fault, _ in each.faults)
         }
 
 
@@ -107,8 +108,8 @@ def check_images(
             cv2.setNumThreads(threads)
     findings = Findings(str(dataset.images_root))
     for each in seen:
-        for kind, detail in each.kinds:
-            findings.add(kind, place(dataset, each.index) + (f" ({detail})" if detail else ""))
+        for fault, detail in each.faults:
+            findings.add(fault, dataset.annotations.image_place(each.index, detail))
     return ImageCheck(findings.all(), seen)
 
 
@@ -117,62 +118,67 @@ def place(dataset: DetectionDataset, index: int) -> str:
     return f"image {dataset.image_ids[index]} {dataset.file_names[index]!r}"
 
 
+def unchecked(file: str, count: int, reason: str) -> Finding:
+    """Return the finding that ``count`` images were not looked at, and why."""
+    return Finding(replace(IMAGES_NOT_CHECKED, outcome=reason), file, count, ())
+
+
 def is_local(dataset: DetectionDataset) -> bool:
     """Tell whether the images stand in a folder of this machine; those of remote storage are not looked at."""
     return dataset.images_root is not None and os.path.isdir(dataset.images_root)
 
 
-def file_kind(dataset: DetectionDataset, index: int) -> tuple[str | None, Kind | None]:
+def file_fault(dataset: DetectionDataset, index: int) -> tuple[str | None, Fault | None]:
     """Return the path of an image that may be opened, or what is wrong with the file."""
     try:
         path = str(dataset.image_file(index))
-        return (path, None) if os.path.getsize(path) else (None, EMPTY_FILE)
+        return (path, None) if os.path.getsize(path) else (None, IMAGE_ZERO_BYTES)
     except DataError:
         path = os.path.join(str(dataset.images_root), dataset.file_names[index])
     except OSError:  # gone since
-        return None, MISSING
+        return None, IMAGE_MISSING
     try:
         os.stat(path)
     except (OSError, ValueError):
-        return None, MISSING
+        return None, IMAGE_MISSING
     root = os.path.realpath(str(dataset.images_root))
     inside = os.path.realpath(path).startswith(root + os.sep)
-    return None, IRREGULAR if inside and not os.path.isfile(path) else OUTSIDE
+    return None, IMAGE_NOT_A_FILE if inside and not os.path.isfile(path) else IMAGE_OUTSIDE_FOLDER
 
 
 def _look_at_header(dataset: DetectionDataset, index: int) -> Seen:
     seen = Seen(index)
-    path, kind = file_kind(dataset, index)
+    path, fault = file_fault(dataset, index)
     if path is None:
-        seen.kinds = [(kind or MISSING, "")]
+        seen.faults = [(fault or IMAGE_MISSING, "")]
         return seen
     try:
         seen.header = read_header(path)
     except HugeImage:
-        seen.kinds = [(HUGE, "")]
+        seen.faults = [(IMAGE_HUGE, "")]
     except OSError as error:
-        seen.kinds = [(UNDECODABLE, error.strerror or str(error))]
+        seen.faults = [(IMAGE_UNDECODABLE, error.strerror or str(error))]
     except UnknownImage:
         _decode(dataset, seen, path)  # OpenCV knows formats that Pillow does not
     else:
-        seen.kinds = list(_header_kinds(dataset, index, seen.header))
+        seen.faults = list(_header_faults(dataset, index, seen.header))
     return seen
 
 
 def _look_at_all(dataset: DetectionDataset, index: int) -> Seen:
     seen = _look_at_header(dataset, index)
-    path, kind = file_kind(dataset, index)
-    if path is None or any(kind in (HUGE, UNDECODABLE) for kind, _ in seen.kinds):
+    path, fault = file_fault(dataset, index)
+    if path is None or any(fault in (IMAGE_HUGE, IMAGE_UNDECODABLE) for fault, _ in seen.faults):
         return seen
     try:
         with open(path, "rb") as file:
             content = file.read()
     except OSError as error:
-        seen.kinds = [(UNDECODABLE, error.strerror or str(error))]
+        seen.faults = [(IMAGE_UNDECODABLE, error.strerror or str(error))]
         return seen
     seen.digest = hashlib.blake2b(content, digest_size=16).digest()
     if seen.header is not None and may_be_truncated(content) and not is_complete(io.BytesIO(content)):
-        seen.kinds.append((TRUNCATED, f"{len(content):,} bytes"))
+        seen.faults.append((IMAGE_TRUNCATED, f"{len(content):,} bytes"))
         return seen
     image = _decode(dataset, seen, path)
     if image is not None:
@@ -186,24 +192,24 @@ def _decode(dataset: DetectionDataset, seen: Seen, path: str) -> np.ndarray | No
     try:
         image = read_image(path, place(dataset, seen.index), exif=dataset.exif)
     except DataError:
-        seen.kinds.append((UNDECODABLE, f"{seen.header.format} that OpenCV cannot read" if seen.header else ""))
+        seen.faults.append((IMAGE_UNDECODABLE, f"{seen.header.format} that OpenCV cannot read" if seen.header else ""))
         return None
     if seen.header is None and image.shape[:2] != tuple(dataset.sizes[seen.index]):
-        seen.kinds.append((WRONG_SIZE, _sizes(image.shape[:2], dataset.sizes[seen.index])))
+        seen.faults.append((IMAGE_WRONG_SIZE, _sizes(image.shape[:2], dataset.sizes[seen.index])))
     return image
 
 
-def _header_kinds(dataset: DetectionDataset, index: int, header: Header) -> Iterator[tuple[Kind, str]]:
+def _header_faults(dataset: DetectionDataset, index: int, header: Header) -> Iterator[tuple[Fault, str]]:
     said, size = (int(dataset.sizes[index, 0]), int(dataset.sizes[index, 1])), header.size
     apply = dataset.exif == "apply"
     as_read = size[::-1] if apply and header.sides_swapped else size
     if as_read != said:
         swapped = header.sides_swapped and as_read == said[::-1]
-        yield SIDES_SWAPPED if swapped else WRONG_SIZE, _sizes(as_read, said)
+        yield IMAGE_SIDES_SWAPPED if swapped else IMAGE_WRONG_SIZE, _sizes(as_read, said)
     elif header.orientation != 1 and not apply:
-        yield TURNED, f"orientation {header.orientation}"
-    yield from ((kind, header.format if kind.name == "image-extension" else "")
-                for kind in header.oddities(dataset.file_names[index]))  # fmt: skip
+        yield IMAGE_TURNED, f"orientation {header.orientation}"
+    yield from ((fault, header.format if fault.name == "image-extension" else "")
+                for fault in header.oddities(dataset.file_names[index]))  # fmt: skip
 
 
 def _sizes(pixels: Sequence[int], said: Sequence[int]) -> str:

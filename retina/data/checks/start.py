@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from retina import distributed
 from retina.data.bad_images import MAX_COUNT, MAX_SHARE
+from retina.data.catalogue import BAD_IMAGE, IMAGES_NOT_CHECKED
 from retina.data.checks.fast import fast_check
 from retina.data.checks.images import check_images, is_local
 from retina.data.dataset import DetectionDataset
 from retina.data.findings import Finding, in_short
-from retina.doctor.kinds import BAD_IMAGE, UNCHECKED, skipped
 from retina.errors import DataError, counted
 
 
@@ -37,7 +38,9 @@ def check_before_training(datasets: Mapping[str, DetectionDataset], depth: str) 
         if name == "train" and dataset.on_bad_image == "skip" and _are_few(findings, len(dataset)):
             findings = tuple(skipped(finding) for finding in findings)
         # Gray images and their like are the doctor's to tell.
-        found[name] = tuple(f for f in findings if f.kind.severity != "note" or f.kind.name == UNCHECKED.name)
+        found[name] = tuple(
+            f for f in findings if f.fault.severity != "note" or f.fault.name == IMAGES_NOT_CHECKED.name
+        )
     _refuse([finding for findings in found.values() for finding in findings])
     return found
 
@@ -61,23 +64,29 @@ def check_on_main_rank(datasets: Mapping[str, DetectionDataset], depth: str) -> 
     return told or []
 
 
+def skipped(finding: Finding) -> Finding:
+    """Return a finding of bad images as training tells it that goes on without them."""
+    if finding.fault not in BAD_IMAGE:
+        return finding
+    outcome = "replaced by other images (dataset.on_bad_image=skip)"
+    return replace(finding, fault=replace(finding.fault, severity="warning", outcome=outcome))
+
+
 def _are_few(findings: Sequence[Finding], num_images: int) -> bool:
     """Tell whether the trainer would go on with so many bad images."""
-    bad = sum(finding.count for finding in findings if finding.kind in BAD_IMAGE)
+    bad = sum(finding.count for finding in findings if finding.fault in BAD_IMAGE)
     return bad < MAX_COUNT and bad <= max(1, MAX_SHARE * num_images)
 
 
 def _refuse(findings: Sequence[Finding]) -> None:
-    errors = [finding for finding in findings if finding.kind.severity == "error"]
+    errors = [finding for finding in findings if finding.fault.severity == "error"]
     if not errors:
         return
     first, more = errors[0], len(errors) - 1
-    kind = first.kind
-    what = kind.one if first.count == 1 else kind.many
-    fix = kind.fix + ("; " if kind.fix else "")
+    fix = first.fault.fix + ("; " if first.fault.fix else "")
     also = f"{more} more kind{'s' * (more > 1)} of errors; " if more else ""
     raise DataError(
-        f"{first.count} {what}: {first.file} [{counted(first.places, first.count)}]",
-        why=kind.why or "the run would stop when it meets them",
+        f"{first.count} {first.what}: {first.file} [{counted(first.places, first.count)}]",
+        why=first.fault.why or "the run would stop when it meets them",
         fix=f"{fix}{also}python tools/doctor.py dataset=... lists all",
     )

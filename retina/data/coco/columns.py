@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from retina.data.catalogue import ANNOTATION_ID_UNUSABLE, AREA_ASSUMED
 from retina.data.coco.json_stream import DUPLICATE_KEYS
-from retina.data.coco.kinds import AREA_ASSUMED, ID_UNUSABLE
 from retina.data.coco.records import (
     NO_ID,
     Problem,
@@ -21,7 +21,7 @@ from retina.data.coco.records import (
     is_whole,
 )
 from retina.data.file_names import leaves_folder
-from retina.data.findings import Kind
+from retina.data.findings import Fault
 from retina.data.flat_text import FlatText
 from retina.errors import NUM_SHOWN
 
@@ -33,7 +33,7 @@ class _NotSound(Exception):
 
 
 @dataclass
-class Place:
+class RecordPlace:
     """Where something was found: the number of the record in its section and what the record says of itself."""
 
     section: str
@@ -60,7 +60,7 @@ class CocoColumns:
     left_out_images: set[int] = field(default_factory=set)  # ids of records with errors
     left_out_categories: set[int] = field(default_factory=set)
     counts: dict[str, int] = field(default_factory=dict)  # records met, with those that are left out
-    _problems: dict[Kind, tuple[int, list[Place]]] = field(default_factory=dict)
+    _problems: dict[Fault, tuple[int, list[RecordPlace]]] = field(default_factory=dict)
 
     def add(self, section: str, records: Sequence[Any]) -> None:
         """Take over the next ``records`` of ``section``."""
@@ -70,28 +70,28 @@ class CocoColumns:
             read(records, number)
         self.counts[section] = number + len(records)
 
-    def problems(self) -> dict[Kind, tuple[int, list[Place]]]:
-        """Return how often each kind was met and its first places."""
+    def problems(self) -> dict[Fault, tuple[int, list[RecordPlace]]]:
+        """Return how often each fault was met and its first places."""
         return self._problems
 
-    def remember(self, kind: Kind, place: Place) -> None:
-        """Count one more of ``kind``; the place is kept if it is among the first."""
-        count, places = self._problems.get(kind, (0, []))
+    def remember(self, fault: Fault, place: RecordPlace) -> None:
+        """Count one more of ``fault``; the place is kept if it is among the first."""
+        count, places = self._problems.get(fault, (0, []))
         if len(places) < NUM_SHOWN:
             names = ("id", "image_id", "file_name", "name")
             record = place.record if isinstance(place.record, dict) else {}
             place.record = {key: record[key] for key in names if key in record}
             places.append(place)
-        self._problems[kind] = (count + 1, places)
+        self._problems[fault] = (count + 1, places)
 
     def _sound(self, section: str, records: Sequence[Any], number: int, check: Callable[[Any], list[Problem]]) -> Any:
         """Return (number, record) of what can be used, and remember what is wrong with the others."""
         sound = []
         for index, record in enumerate(records, start=number):
             problems = check(record)
-            for kind, found in problems:
-                self.remember(kind, Place(section, index, record, found))
-            if any(kind.severity == "error" for kind, _ in problems):
+            for fault, found in problems:
+                self.remember(fault, RecordPlace(section, index, record, found))
+            if any(fault.severity == "error" for fault, _ in problems):
                 self._leave_out(section, record)
             else:
                 sound.append((index, record))
@@ -156,8 +156,8 @@ def _checked_columns(numbered: Sequence[tuple[int, dict[str, Any]]]) -> tuple[np
     rows = []
     for number, record in numbered:
         if box := box_of(record):
-            found = {kind for kind, _ in check_annotation(record)}
-            object_id = NO_ID + number if ID_UNUSABLE in found else record["id"]
+            found = {fault for fault, _ in check_annotation(record)}
+            object_id = NO_ID + number if ANNOTATION_ID_UNUSABLE in found else record["id"]
             area = np.nan if AREA_ASSUMED in found else record["area"]
             crowd = bool(record.get("iscrowd", 0))
             rows.append((object_id, record["image_id"], record["category_id"], box, area, crowd))

@@ -6,37 +6,37 @@ import gc
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from retina.data.coco.columns import SECTIONS, CocoColumns, Place
-from retina.data.coco.json_stream import JsonError, JsonStream
-from retina.data.coco.kinds import (
+from retina.data.catalogue import (
     ANNOTATION_ID_TWICE,
     BYTE_ORDER_MARK,
     CATEGORY_ID_GAPS,
     CATEGORY_ID_TWICE,
     CATEGORY_ID_ZERO,
+    FILE_NOT_JSON,
+    FILE_NOT_UTF8,
+    FILE_TRUNCATED,
     FILE_UNREADABLE,
     IMAGE_ID_TWICE,
     NO_CATEGORIES,
     NO_IMAGES,
-    NOT_JSON,
-    NOT_UTF8,
     SECTION_MISSING,
-    SECTION_NO_LIST,
+    SECTION_NOT_A_LIST,
     SECTION_TWICE,
-    TRUNCATED,
     unknown_reference,
 )
-from retina.data.coco.records import annotation_name, is_whole
-from retina.data.findings import Findings, Kind
+from retina.data.coco.columns import SECTIONS, CocoColumns, RecordPlace
+from retina.data.coco.json_stream import JsonError, JsonStream
+from retina.data.coco.records import NO_ID, annotation_name, image_place, is_whole, object_place
+from retina.data.findings import Findings, Place
 from retina.data.flat_text import FlatText
 from retina.data.remote import read_chunks
-from retina.errors import NUM_SHOWN, DataError
+from retina.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,9 @@ def read_coco(path: str | Path) -> tuple[CocoContent | None, Findings, str]:
         reason = error.what if isinstance(error, DataError) else error.strerror or str(error)
         findings.add(FILE_UNREADABLE, reason)
     except JsonError as error:
-        findings.add({"encoding": NOT_UTF8, "end": TRUNCATED, "syntax": NOT_JSON}[error.trouble], str(error))
+        findings.add(
+            {"encoding": FILE_NOT_UTF8, "end": FILE_TRUNCATED, "syntax": FILE_NOT_JSON}[error.trouble], str(error)
+        )
     if findings.counts:
         return None, findings, digest.hexdigest()
     if stream.has_mark:
@@ -122,7 +124,9 @@ class _Ending:
             return None
         category_ids = np.array([record["id"] for record in categories])
         object_ids = _taken(columns.object_ids, np.int64)
-        self._report(ANNOTATION_ID_TWICE, _repeated(object_ids), lambda i: annotation_name(int(object_ids[i])))
+        self.findings.add_each(
+            ANNOTATION_ID_TWICE, _repeated(object_ids), lambda i: annotation_name(int(object_ids[i]))
+        )
         owner, labels, sound = self._references(object_ids, category_ids)
         boxes, areas = _taken(columns.boxes, np.float64, 4), _taken(columns.areas, np.float64)
         unknown = np.isnan(areas)
@@ -152,11 +156,11 @@ class _Ending:
             # Whoever belongs to a record that has an error of its own is no error besides.
             wrong = np.array([i for i in np.flatnonzero(~known) if int(values[i]) not in excused], dtype=np.int64)
 
-            def place(index: int, values: np.ndarray = values) -> str:
-                name = f"{annotation_name(int(object_ids[index]))}, {self._image(int(image_of[index]))}"
-                return f"{name} (found {values[index]})"
+            def place(index: int, values: np.ndarray = values) -> Place:
+                of_object = object_place(int(object_ids[index]), self._image(int(image_of[index])))
+                return replace(of_object, text=f"{of_object} (found {values[index]})")
 
-            self._report(unknown_reference(key), wrong, place)
+            self.findings.add_each(unknown_reference(key), wrong, place)
         return owner, labels, has_image & has_category
 
     def _check_sections(self) -> None:
@@ -165,40 +169,41 @@ class _Ending:
             if kind is None:
                 self.findings.add(SECTION_MISSING, repr(name))
             elif kind != "list":
-                self.findings.add(SECTION_NO_LIST, f"{name!r} is a {kind}")
+                self.findings.add(SECTION_NOT_A_LIST, f"{name!r} is a {kind}")
         for name, empty in (("images", NO_IMAGES), ("categories", NO_CATEGORIES)):
             if self.columns.sections.get(name) == "list" and not self.columns.counts.get(name):
                 self.findings.add(empty)
 
     def _name_problems(self) -> None:
-        for kind, (count, places) in self.columns.problems().items():
+        for fault, (count, places) in self.columns.problems().items():
             for place in places:
-                self.findings.add(kind, self._name(place))
+                self.findings.add(fault, self._place(place))
             if rest := count - len(places):
-                self.findings.add(kind, count=rest)
+                self.findings.add(fault, count=rest)
 
-    def _name(self, place: Place) -> str:
-        record, number = place.record, f"number {place.number + 1}"
+    def _place(self, met: RecordPlace) -> Place:
+        record, number = met.record, f"number {met.number + 1}"
+        own_id = record.get("id") if is_whole(record.get("id")) else None
         shown = _short(record["id"]) if "id" in record else number
         if not record:
-            named = f"{place.section} {number}"
-        elif place.section == "categories":
-            named = f"category {shown}"
-        elif place.section == "images":
-            named = f"image {shown}" + (f" {record['file_name']!r}" if "file_name" in record else "")
+            place = Place(f"{met.section} {number}")
+        elif met.section == "categories":
+            place = Place(f"category {shown}")
+        elif met.section == "images":
+            place = Place(f"image {shown}" + (f" {record['file_name']!r}" if "file_name" in record else ""), own_id)
         else:
-            named = f"annotation {shown}"
-            if "image_id" in record:
-                named += f", {self._image(record['image_id'])}"
-        return f"{named} ({place.found})" if place.found else named
+            image = self._image(record["image_id"]) if "image_id" in record else Place("")
+            annotation = NO_ID + met.number if own_id is None else own_id
+            place = Place(f"annotation {shown}" + (f", {image}" if image.text else ""), image.image_id, annotation)
+        return replace(place, text=f"{place} ({met.found})") if met.found else place
 
-    def _image(self, image_id: Any) -> str:
+    def _image(self, image_id: Any) -> Place:
         if not is_whole(image_id):
-            return f"image {_short(image_id)}"
+            return Place(f"image {_short(image_id)}")
         place = np.searchsorted(self.image_ids, image_id, sorter=self.image_order)
         if place < len(self.image_ids) and self.image_ids[self.image_order[place]] == image_id:
-            return f"image {image_id} {self.file_names[int(self.image_order[place])]!r}"
-        return f"image {image_id}"
+            return image_place(image_id, self.file_names[int(self.image_order[place])])
+        return Place(f"image {image_id}", image_id)
 
     def _check_ids(self, categories: Sequence[dict[str, Any]]) -> None:
         ids = np.array([record["id"] for record in categories], dtype=np.int64)
@@ -208,16 +213,11 @@ class _Ending:
             self.findings.add(CATEGORY_ID_ZERO, repr(categories[int(index)]["name"]))
         if len(ids) and (left_out := int(ids[-1]) - int(ids[0]) + 1 - len(np.unique(ids))):
             self.findings.add(CATEGORY_ID_GAPS, count=left_out)
-        self._report(IMAGE_ID_TWICE, _repeated(self.image_ids), self._image_at)
-
-    def _image_at(self, index: int) -> str:
-        return f"image {self.image_ids[index]} {self.file_names[index]!r}"
-
-    def _report(self, kind: Kind, positions: np.ndarray, place: Any) -> None:
-        for index in positions[:NUM_SHOWN]:
-            self.findings.add(kind, place(int(index)))
-        if len(positions) > NUM_SHOWN:
-            self.findings.add(kind, count=len(positions) - NUM_SHOWN)
+        self.findings.add_each(
+            IMAGE_ID_TWICE,
+            _repeated(self.image_ids),
+            lambda index: image_place(int(self.image_ids[index]), self.file_names[index]),
+        )
 
 
 def _taken(parts: list[np.ndarray], dtype: type, width: int | None = None) -> np.ndarray:

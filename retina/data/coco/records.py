@@ -6,15 +6,14 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from retina.data import catalogue as kinds
+from retina.data import catalogue
 from retina.data.box_checks import OUTSIDE_TOLERANCE
-from retina.data.coco.json_stream import DUPLICATE_KEYS
-from retina.data.coco.kinds import (
+from retina.data.catalogue import (
+    ANNOTATION_ID_UNUSABLE,
     AREA_ASSUMED,
     BOX_FROM_POLYGON,
-    CROWD_ASSUMED,
-    CROWD_UNKNOWN,
-    ID_UNUSABLE,
+    ISCROWD_ASSUMED,
+    ISCROWD_NOT_0_OR_1,
     REQUIRED,
     duplicate_keys,
     not_an_object,
@@ -23,10 +22,11 @@ from retina.data.coco.kinds import (
     unknown_reference,
     without_key,
 )
+from retina.data.coco.json_stream import DUPLICATE_KEYS
 from retina.data.file_names import leaves_folder
-from retina.data.findings import Kind
+from retina.data.findings import Fault, Place
 
-Problem = tuple[Kind, str]  # what is wrong, and what was found: "found '40'"
+Problem = tuple[Fault, str]  # what is wrong, and what was found: "found '40'"
 
 # An annotation without a usable id stands for itself by its number, counted from here.
 NO_ID = -(2**63)
@@ -54,9 +54,9 @@ def check_image(record: Any) -> list[Problem]:
     if not isinstance(record["file_name"], str):
         found.append((not_text("images", "file_name"), _found(record["file_name"])))
     elif leaves_folder(record["file_name"]):
-        found.append((kinds.FILE_NAME_LEAVES, ""))
+        found.append((catalogue.FILE_NAME_LEAVES_FOLDER, ""))
     if not found and (record["height"] < 1 or record["width"] < 1):
-        found.append((kinds.IMAGE_SIZE_NOT_POSITIVE, f"found {record['width']} x {record['height']}"))
+        found.append((catalogue.IMAGE_SIZE_NOT_POSITIVE, f"found {record['width']} x {record['height']}"))
     return found
 
 
@@ -76,7 +76,7 @@ def check_annotation(
     if found:
         return found
     if not is_whole(record.get("id")):
-        found.append((ID_UNUSABLE, _found(record["id"]) if "id" in record else ""))
+        found.append((ANNOTATION_ID_UNUSABLE, _found(record["id"]) if "id" in record else ""))
     for key, known in (("image_id", image_sizes), ("category_id", category_ids)):
         wrong = _check_whole("annotations", record, key)
         found += wrong
@@ -113,6 +113,16 @@ def annotation_name(object_id: int) -> str:
     return f"annotation {object_id}" if object_id > _LAST_NO_ID else f"annotation number {object_id - NO_ID + 1}"
 
 
+def image_place(image_id: int, file_name: str, detail: str = "") -> Place:
+    """Return how a message names an image: ``image 17 'a.jpg' (detail)``."""
+    return Place(f"image {image_id} {file_name!r}" + (f" ({detail})" if detail else ""), image_id)
+
+
+def object_place(object_id: int, image: Place) -> Place:
+    """Return how a message names an object of ``image``: ``annotation 880011, image 17 'a.jpg'``."""
+    return Place(f"{annotation_name(object_id)}, {image}", image.image_id, object_id)
+
+
 def _check_shape(section: str, record: Any) -> list[Problem]:
     if not isinstance(record, dict):
         return [(not_an_object(section), _found(record))]
@@ -131,16 +141,16 @@ def _check_whole(section: str, record: Mapping[str, Any], key: str) -> list[Prob
 def _check_values(record: Mapping[str, Any]) -> list[Problem]:
     found: list[Problem] = []
     if box_of(record) is None:
-        found.append((kinds.BOX_MALFORMED, _found(record["bbox"])))
+        found.append((catalogue.BOX_MALFORMED, _found(record["bbox"])))
     elif record.get("bbox") is None:
         found.append((BOX_FROM_POLYGON, ""))
     area = record.get("area")
     if not (is_number(area) and 0 <= area < math.inf):  # type: ignore[operator]
         found.append((AREA_ASSUMED, _found(area) if "area" in record else ""))
     if "iscrowd" not in record:
-        found.append((CROWD_ASSUMED, ""))
+        found.append((ISCROWD_ASSUMED, ""))
     elif not isinstance(record["iscrowd"], int | float) or record["iscrowd"] not in (0, 1):
-        found.append((CROWD_UNKNOWN, _found(record["iscrowd"])))
+        found.append((ISCROWD_NOT_0_OR_1, _found(record["iscrowd"])))
     return found
 
 
@@ -150,14 +160,14 @@ def _check_geometry(box: list[float] | None, size: tuple[int, int]) -> list[Prob
     x, y, width, height = box
     shown = f"found {box}"
     if not all(map(math.isfinite, box)):
-        return [(kinds.BOX_NOT_FINITE, shown)]
+        return [(catalogue.BOX_NOT_FINITE, shown)]
     if width <= 0 or height <= 0:
-        return [(kinds.BOX_WITHOUT_SIZE, shown)]
+        return [(catalogue.BOX_WITHOUT_SIZE, shown)]
     if x >= size[1] or y >= size[0] or x + width <= 0 or y + height <= 0:
-        return [(kinds.BOX_OUTSIDE, shown)]
+        return [(catalogue.BOX_OUTSIDE, shown)]
     far_x, far_y = x + width - size[1], y + height - size[0]
     if max(-x, -y, far_x, far_y) > OUTSIDE_TOLERANCE:
-        return [(kinds.BOX_LEAVES, shown)]
+        return [(catalogue.BOX_LEAVES_IMAGE, shown)]
     return []
 
 

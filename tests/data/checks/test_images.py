@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
-from retina.data.checks.images import check_images, file_kind, is_local, place
+from retina.data.checks.images import check_images, file_fault, is_local, place
 from retina.doctor.kinds import GRAY, MISSING, TRUNCATED, WRONG_SIZE
 
 
@@ -23,7 +23,7 @@ def test_each_image_is_told_by_id_and_name(data):
     data.image(2).unlink()
     (finding,) = check_images(data.open(), depth="all").findings
     assert finding.kind is MISSING
-    assert finding.places == ("image 12 'train_2.jpg'",)
+    assert tuple(map(str, finding.places)) == ("image 12 'train_2.jpg'",)
     assert finding.file == str(data.root / "train")
 
 
@@ -43,7 +43,7 @@ def test_pixels_of_another_size_are_told_with_both(data, depth):
     Image.effect_noise((32, 24), 50).convert("RGB").save(data.image(1))
     check = check_images(data.open(), depth=depth)
     assert names(check) == {WRONG_SIZE.name: 1}
-    assert "32 x 24 pixels, 64 x 48 in the annotations" in check.findings[0].places[0]
+    assert "32 x 24 pixels, 64 x 48 in the annotations" in check.findings[0].places[0].text
     assert check.pixel_sizes() == {1: (24, 32)}
 
 
@@ -86,6 +86,6 @@ def test_how_far_the_pass_is_can_be_shown(data):
 
 def test_a_file_that_is_there_has_a_path_and_no_kind(data):
     dataset = data.open()
-    assert file_kind(dataset, 0) == (str(data.image(0)), None)
+    assert file_fault(dataset, 0) == (str(data.image(0)), None)
     assert place(dataset, 0) == "image 10 'train_0.jpg'"
     assert is_local(dataset)

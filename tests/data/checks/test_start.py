@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from retina.data.catalogue import BAD_IMAGE, IMAGE_GRAY, IMAGE_MISSING
 from retina.data.checks.fast import fast_check
-from retina.data.checks.start import check_before_training, check_on_main_rank
+from retina.data.checks.start import check_before_training, check_on_main_rank, skipped
+from retina.data.findings import Finding, Place
 from retina.errors import DataError
 
 
@@ -62,3 +64,12 @@ def test_how_many_headers_were_read_is_said(data, monkeypatch):
     told = check_on_main_rank({"train": data.open()}, "fast")
     line = "note: 2 images were not looked at, the headers of 2 of 4 were read; python tools/doctor.py looks at all"
     assert told == [("train", line)]
+
+
+def test_bad_images_are_errors_until_training_tolerates_them():
+    assert {fault.severity for fault in BAD_IMAGE} == {"error"}
+    tolerated = skipped(Finding(IMAGE_MISSING, "images", 2, (Place("image 1"),)))
+    assert tolerated.fault.severity == "warning"
+    assert "replaced by other images" in str(tolerated)
+    gray = Finding(IMAGE_GRAY, "images", 1, ())
+    assert skipped(gray) is gray
