@@ -52,7 +52,7 @@ def _open_splits(config: DictConfig) -> dict[str, DetectionDataset]:
     datasets = {split: folder.open(split) for split in splits}
     for split, dataset in datasets.items():
         for finding in dataset.findings:
-            print(f"{split}: {finding.kind.severity}: {finding}")
+            print(f"{split}: {finding.fault.severity}: {finding}")
     return datasets
 
 

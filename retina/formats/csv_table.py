@@ -10,15 +10,18 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
-from retina.data.catalogue import FILE_NAME_LEAVES
-from retina.data.findings import Kind
+from retina.data.catalogue import FILE_NAME_LEAVES_FOLDER
+from retina.data.findings import error
 from retina.errors import DataError
 from retina.formats.folder import FormatFolder, read_text
 from retina.formats.image_files import relative_name
 from retina.formats.split_rows import SplitRows
 
-ROW_BROKEN = Kind("row-broken", "error", "line that cannot be read", "lines that cannot be read",
-                  fix="a line is: image,x1,y1,x2,y2,class, or image,,,,, for an image without objects")  # fmt: skip
+ROW_BROKEN = error(
+    "row-broken",
+    "line{s} that cannot be read",
+    fix="a line is: image,x1,y1,x2,y2,class, or image,,,,, for an image without objects",
+)
 
 # What the columns are called, in small letters; the first name is the one that is written.
 COLUMNS = {
@@ -74,8 +77,8 @@ def _add_row(cells: dict[str, str], number: int, inside: Callable[[str], str | N
     """Add the object or the empty image of one line, or say what is wrong with it."""
     name = inside(cells["image"]) if cells["image"] else None
     if name is None:
-        kind = FILE_NAME_LEAVES if cells["image"] else ROW_BROKEN
-        rows.findings.add(kind, f"line {number}: {cells['image']!r}" if cells["image"] else f"line {number}: no image")
+        fault = FILE_NAME_LEAVES_FOLDER if cells["image"] else ROW_BROKEN
+        rows.findings.add(fault, f"line {number}: {cells['image']!r}" if cells["image"] else f"line {number}: no image")
         return
     image = rows.image(name, _size(cells))
     texts = [cells[column] for column in ("x1", "y1", "x2", "y2")]
@@ -118,8 +121,8 @@ def _records(file: Path, rows: SplitRows) -> Iterator[tuple[int, dict[str, str]]
                 rows.findings.add(ROW_BROKEN, f"line {reader.line_num}: {len(cells)} cells")
                 continue
             yield reader.line_num, {column: cells[position] for column, position in positions.items()}
-    except csv.Error as error:
-        rows.findings.add(ROW_BROKEN, f"line {reader.line_num}: {error}; what follows is not read")
+    except csv.Error as caught:
+        rows.findings.add(ROW_BROKEN, f"line {reader.line_num}: {caught}; what follows is not read")
 
 
 def _header(cells: Sequence[str]) -> dict[str, int] | None:

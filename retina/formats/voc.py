@@ -10,26 +10,34 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 from xml.parsers import expat
 
-from retina.data.catalogue import FILE_NAME_LEAVES
-from retina.data.findings import Kind
+from retina.data.catalogue import FILE_NAME_LEAVES_FOLDER
+from retina.data.findings import error, note, warning
 from retina.errors import DataError
 from retina.formats.folder import FormatFolder, read_text
 from retina.formats.image_files import find_images, image_of_stem, relative_name
-from retina.formats.split_rows import IMAGE_TWICE, SplitRows
+from retina.formats.split_rows import IMAGE_LISTED_TWICE, SplitRows
 
-XML_UNUSABLE = Kind("xml-unusable", "error", "annotation file that cannot be used",
-                    "annotation files that cannot be used",
-                    fix="write them again, or take the images out of the split")  # fmt: skip
-XML_MISSING = Kind("xml-missing", "error", "listed image without an annotation file",
-                   "listed images without an annotation file", fix="put the files there, or correct the list",
-                   why="its objects would be trained as background")  # fmt: skip
-XML_NOT_THERE = Kind("image-without-xml", "warning", "image without an annotation file",
-                     "images without an annotation file", "taken as images without objects")  # fmt: skip
-XML_ALONE = Kind("xml-without-image", "warning", "annotation file without an image",
-                 "annotation files without an image", "left out")  # fmt: skip
-OBJECT_BROKEN = Kind("object-broken", "error", "object that cannot be read", "objects that cannot be read",
-                     fix="an <object> has a <name> and a <bndbox> of <xmin> <ymin> <xmax> <ymax>")  # fmt: skip
-DIFFICULT = Kind("difficult", "note", "object marked difficult", "objects marked difficult")
+XML_UNUSABLE = error(
+    "xml-unusable",
+    "annotation file{s} that cannot be used",
+    fix="write them again, or take the images out of the split",
+)
+XML_MISSING = error(
+    "xml-missing",
+    "listed image{s} without an annotation file",
+    fix="put the files there, or correct the list",
+    why="its objects would be trained as background",
+)
+IMAGE_WITHOUT_XML = warning(
+    "image-without-xml", "image{s} without an annotation file", outcome="taken as images without objects"
+)
+XML_WITHOUT_IMAGE = warning("xml-without-image", "annotation file{s} without an image", outcome="left out")
+OBJECT_BROKEN = error(
+    "object-broken",
+    "object{s} that cannot be read",
+    fix="an <object> has a <name> and a <bndbox> of <xmin> <ymin> <xmax> <ymax>",
+)
+DIFFICULT = note("difficult", "object{s} marked difficult")
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 MAX_BYTES = 16 * 2**20  # of an XML file: the annotations of one image are some kilobytes
@@ -93,7 +101,7 @@ class VocFolder(FormatFolder):
     def _read_listed(self, stem: str, images: Path, annotations: Path, rows: SplitRows) -> None:
         """Read the annotation file of one name in a list."""
         if relative_name(str(images), stem) is None:
-            rows.findings.add(FILE_NAME_LEAVES, repr(stem))
+            rows.findings.add(FILE_NAME_LEAVES_FOLDER, repr(stem))
             return
         file = annotations / f"{stem}.xml"
         if not file.is_file():
@@ -108,13 +116,13 @@ class VocFolder(FormatFolder):
         for name in find_images(str(images)):
             file = (annotations / name).with_suffix(".xml")
             if not file.is_file():
-                rows.findings.add(XML_NOT_THERE, f"image {name!r}")
+                rows.findings.add(IMAGE_WITHOUT_XML, f"image {name!r}")
                 rows.image(name)
             elif (root := _root_of(file, rows)) is not None:
                 self._read_image(root, name, file, rows)
             used.add(file)
         for file in sorted(set(annotations.rglob("*.xml")) - used):
-            rows.findings.add(XML_ALONE, str(file))
+            rows.findings.add(XML_WITHOUT_IMAGE, str(file))
 
     def _read_image(self, root: Element, name: str, file: Path, rows: SplitRows) -> None:
         image = rows.image(name, _size(root))
@@ -159,8 +167,8 @@ def parse_xml(raw: bytes) -> Element:
         return ElementTree.fromstring(raw)
     except UnusableXML:
         raise
-    except (expat.ExpatError, ElementTree.ParseError, ValueError, LookupError) as error:
-        raise UnusableXML(f"it is not XML ({error})") from None
+    except (expat.ExpatError, ElementTree.ParseError, ValueError, LookupError) as caught:
+        raise UnusableXML(f"it is not XML ({caught})") from None
 
 
 def _root_of(file: Path, rows: SplitRows) -> Element | None:
@@ -171,8 +179,8 @@ def _root_of(file: Path, rows: SplitRows) -> Element | None:
         root = parse_xml(raw)
         if root.tag != "annotation":
             raise UnusableXML(f"it is a <{root.tag[:40]}>, not an <annotation>")
-    except (OSError, UnusableXML) as error:
-        rows.findings.add(XML_UNUSABLE, f"{file} ({error.strerror if isinstance(error, OSError) else error})")
+    except (OSError, UnusableXML) as caught:
+        rows.findings.add(XML_UNUSABLE, f"{file} ({caught.strerror if isinstance(caught, OSError) else caught})")
         return None
     rows.read(raw)
     return root
@@ -191,7 +199,7 @@ def _listed_stems(file: Path, annotations: Path, rows: SplitRows) -> list[str]:
     for number, line in enumerate(text.splitlines(), start=1):
         stem = _stem(line.strip(), annotations)
         if stem in stems:
-            rows.findings.add(IMAGE_TWICE, f"line {number} {stem!r}")
+            rows.findings.add(IMAGE_LISTED_TWICE, f"line {number} {stem!r}")
         elif stem:
             stems[stem] = None
     return list(stems)

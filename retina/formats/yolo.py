@@ -8,36 +8,48 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from retina.data.catalogue import FILE_NAME_LEAVES
-from retina.data.findings import Kind
+from retina.data.catalogue import FILE_NAME_LEAVES_FOLDER
+from retina.data.findings import Fault, error, note
 from retina.errors import DataError
 from retina.formats.data_yaml import DataYaml, read_data_yaml
 from retina.formats.folder import FormatFolder, given_classes
 from retina.formats.image_files import IMAGE_SUFFIXES, find_images, relative_name
-from retina.formats.split_rows import IMAGE_TWICE, SplitRows
+from retina.formats.split_rows import IMAGE_LISTED_TWICE, SplitRows
 
-ROW_BROKEN = Kind("row-broken", "error", "row that cannot be read", "rows that cannot be read",
-                  fix="a row is: class x_center y_center width height, the last four shares of the image")  # fmt: skip
-ROW_SCORED = Kind("row-with-score", "error", "row of six values, as a detection with its score is written",
-                  "rows of six values, as detections with their score are written",
-                  fix="give the labels, or take the sixth column out if they are labels",
-                  why="what a detector found is not ground truth")  # fmt: skip
-CLASS_OUT_OF_RANGE = Kind("class-out-of-range", "error", "row with a class number that data.yaml does not name",
-                          "rows with class numbers that data.yaml does not name",
-                          fix="correct the rows, or names and nc in data.yaml")  # fmt: skip
-NOT_SHARES = Kind("not-normalised", "error", "row with values above 2, where shares of the image are meant",
-                  "rows with values above 2, where shares of the image are meant",
-                  fix="divide x and width by the width of the image, y and height by its height",
-                  why="these look like pixels")  # fmt: skip
-OUTLINE = Kind("outline", "note", "outline (polygon)", "outlines (polygons)", "read as the box around it")
-KEYPOINTS = Kind("keypoints", "note", "object with keypoints", "objects with keypoints", "read as its box")
-LABELS_UNREADABLE = Kind("labels-unreadable", "error", "label file that cannot be read",
-                         "label files that cannot be read", fix="a label file is UTF-8 text")  # fmt: skip
-LABELS_MISSING = Kind("image-without-labels", "note", "image without a label file", "images without a label file",
-                      "taken as images without objects")  # fmt: skip
-NO_LABELS = Kind("no-labels", "error", "split without any label file", "splits without any label file",
-                 fix="labels stand in labels/ beside images/, or beside their images",
-                 why="every image would be trained as background")  # fmt: skip
+ROW_BROKEN = error(
+    "row-broken",
+    "row{s} that cannot be read",
+    fix="a row is: class x_center y_center width height, the last four shares of the image",
+)
+ROW_WITH_SCORE = error(
+    "row-with-score",
+    "row{ of six values, as a detection with its score is|s of six values, as detections with their score are} written",
+    fix="give the labels, or take the sixth column out if they are labels",
+    why="what a detector found is not ground truth",
+)
+CLASS_OUT_OF_RANGE = error(
+    "class-out-of-range",
+    "row{ with a class number|s with class numbers} that data.yaml does not name",
+    fix="correct the rows, or names and nc in data.yaml",
+)
+NOT_NORMALISED = error(
+    "not-normalised",
+    "row{s} with values above 2, where shares of the image are meant",
+    fix="divide x and width by the width of the image, y and height by its height",
+    why="these look like pixels",
+)
+OUTLINE = note("outline", "outline{ (polygon)|s (polygons)}", outcome="read as the box around it")
+KEYPOINTS = note("keypoints", "object{s} with keypoints", outcome="read as its box")
+LABELS_UNREADABLE = error("labels-unreadable", "label file{s} that cannot be read", fix="a label file is UTF-8 text")
+IMAGE_WITHOUT_LABELS = note(
+    "image-without-labels", "image{s} without a label file", outcome="taken as images without objects"
+)
+NO_LABELS = error(
+    "no-labels",
+    "split{s} without any label file",
+    fix="labels stand in labels/ beside images/, or beside their images",
+    why="every image would be trained as background",
+)
 
 _FAR_OUTSIDE = 2.0  # shares; a box that leaves its image is clipped, one beyond this is in pixels
 
@@ -101,12 +113,12 @@ class YoloFolder(FormatFolder):
         keypoints, labelled = self._yaml.keypoint_values, 0
         for name in names:
             if name in rows.images:
-                rows.findings.add(IMAGE_TWICE, f"image {name!r}")
+                rows.findings.add(IMAGE_LISTED_TWICE, f"image {name!r}")
                 continue
             image = rows.image(name)
             file = label_file(os.path.join(images, name))
             if file is None:
-                rows.findings.add(LABELS_MISSING, f"image {name!r}")
+                rows.findings.add(IMAGE_WITHOUT_LABELS, f"image {name!r}")
                 continue
             labelled += 1
             for number, line in enumerate(_lines(file, rows), start=1):
@@ -127,27 +139,27 @@ def _add_row(
     except (ValueError, OverflowError):
         rows.findings.add(ROW_BROKEN, shown)
         return
-    corners, kind = _corners(values[1:], keypoint_values)
+    corners, fault = _corners(values[1:], keypoint_values)
     if corners is None or label != values[0]:
-        rows.findings.add(kind or ROW_BROKEN, shown)
+        rows.findings.add(fault or ROW_BROKEN, shown)
     elif not 0 <= label < len(class_names):
         rows.findings.add(CLASS_OUT_OF_RANGE, f"{where}: class {label} of {len(class_names)}")
     elif any(abs(value) > _FAR_OUTSIDE for value in corners):
-        rows.findings.add(NOT_SHARES, shown)
+        rows.findings.add(NOT_NORMALISED, shown)
     else:
         rows.add(image, class_names[label], corners)
-        if kind is not None:
-            rows.findings.add(kind, where)
+        if fault is not None:
+            rows.findings.add(fault, where)
 
 
-def _corners(values: list[float], keypoint_values: int) -> tuple[list[float] | None, Kind | None]:
+def _corners(values: list[float], keypoint_values: int) -> tuple[list[float] | None, Fault | None]:
     """Return x1, y1, x2, y2 as shares and what else the row was; None where it is no object."""
     if len(values) == 4 + keypoint_values:
         x, y, width, height = values[:4]
         corners = [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
         return corners, KEYPOINTS if keypoint_values else None
     if len(values) == 5:
-        return None, ROW_SCORED
+        return None, ROW_WITH_SCORE
     if len(values) >= 6 and len(values) % 2 == 0:
         across, down = values[0::2], values[1::2]
         return [min(across), min(down), max(across), max(down)], OUTLINE
@@ -180,7 +192,7 @@ def _listed_names(file: Path, folder: Path, images: str, rows: SplitRows) -> lis
         found: list[Any] = [relative_name(images, line, base=base) for base in bases]
         inside = [name for name in found if name is not None]
         if not inside or not inside[0].lower().endswith(IMAGE_SUFFIXES):
-            rows.findings.add(FILE_NAME_LEAVES, f"line {number} of {file}: {line!r}")
+            rows.findings.add(FILE_NAME_LEAVES_FOLDER, f"line {number} of {file}: {line!r}")
             continue
         names.append(next((name for name in inside if os.path.isfile(os.path.join(images, name))), inside[0]))
     return names
@@ -190,8 +202,8 @@ def _lines(file: str, rows: SplitRows) -> list[str]:
     try:
         raw = Path(file).read_bytes()
         lines = raw.decode("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else f"byte {error.start} is not UTF-8"
+    except (OSError, UnicodeDecodeError) as caught:
+        reason = caught.strerror if isinstance(caught, OSError) else f"byte {caught.start} is not UTF-8"
         rows.findings.add(LABELS_UNREADABLE, f"{file} ({reason})")
         return []
     rows.read(raw)

@@ -63,7 +63,7 @@ def test_parts_of_objects_are_no_objects_and_names_have_spaces(devkit):
 def test_difficult_objects_are_what_the_setting_says_and_are_counted(devkit, difficult, crowd):
     dataset = VocFolder(root=str(devkit), difficult=difficult).open("train")
     assert dataset.crowd.tolist() == crowd
-    told = [finding for finding in dataset.findings if finding.kind.name == "difficult"]
+    told = [finding for finding in dataset.findings if finding.fault.name == "difficult"]
     assert told[0].count == 1
     assert f"dataset.difficult={difficult}" in str(told[0])
 
@@ -75,7 +75,7 @@ def test_a_folder_for_each_split_needs_no_lists(tmp_path, image, voc_xml, write)
     write(tmp_path / "train" / "alone.xml", voc_xml(CAT))
     dataset = VocFolder(root=str(tmp_path)).open("train")
     assert list(dataset.file_names) == ["deep/a.png", "empty.jpg"]
-    kinds = {finding.kind.name: finding.count for finding in dataset.findings}
+    kinds = {finding.fault.name: finding.count for finding in dataset.findings}
     assert kinds["image-without-xml"] == kinds["xml-without-image"] == 1
 
 
@@ -110,7 +110,7 @@ def test_every_mistake_is_there_for_who_asks(devkit, write):
     write(devkit / "ImageSets" / "Main" / "train.txt", "a\n../up\nnowhere\n")
     write(devkit / "Annotations" / "a.xml", "no")
     _, findings = VocFolder(root=str(devkit)).inspect("train")
-    names = [finding.kind.name for finding in findings if finding.kind.severity == "error"]
+    names = [finding.fault.name for finding in findings if finding.fault.severity == "error"]
     assert names == ["xml-unusable", "file-name-leaves-folder", "xml-missing"]
     with pytest.raises(DataError, match="2 more kinds of errors"):
         VocFolder(root=str(devkit)).open("train")
@@ -127,7 +127,7 @@ def test_boxes_that_cannot_be_used_are_left_out_and_counted(devkit, write, voc_x
     )
     dataset = VocFolder(root=str(devkit)).open("train")
     assert len(dataset.boxes) == 3
-    kinds = {finding.kind.name: finding.count for finding in dataset.findings}
+    kinds = {finding.fault.name: finding.count for finding in dataset.findings}
     assert kinds["box-not-finite"] == kinds["box-without-size"] == 1
     with pytest.raises(DataError, match="annotation number 2, image 1 'a.jpg'"):
         VocFolder(root=str(devkit), on_bad_box="error").open("train")
