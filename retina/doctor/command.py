@@ -25,10 +25,8 @@ from retina.data.checks.images import untracked
 from retina.data.transforms.resize import resized_size
 from retina.doctor.cases import cases_of, gallery
 from retina.doctor.detector_view import Lens
-from retina.doctor.examine import Examination, SplitExam, examine
-from retina.doctor.fix import write_corrected
-from retina.doctor.kinds import SIDES_SWAPPED
-from retina.doctor.opening import open_split
+from retina.doctor.examine import Examination, examine
+from retina.doctor.fix import correct_splits
 from retina.doctor.page import html_page
 from retina.doctor.report import as_values, print_report, verdict, write_json
 from retina.errors import ConfigError, DataError, first_five
@@ -57,7 +55,7 @@ def examine_config(config: DictConfig) -> None:
         examination = replace(examination, speed=measure_step(config, examination))
     out = Path(config.out or Path("doctor") / folder.name)
     print_report(examination, console)
-    fixes = _fix(examination, folder) if config.fix else {}
+    fixes = correct_splits(examination) if config.fix else {}
     _write(out, examination, settings, fixes)
     console.print(f"\nwritten to {out / 'dataset_report.html'} and dataset_report.json", highlight=False, markup=False,
                   soft_wrap=True)  # fmt: skip
@@ -113,53 +111,6 @@ def _splits(folder: Any, asked: Sequence[str] | None) -> list[str]:
     return list(asked or known)
 
 
-def _fix(examination: Examination, folder: Any) -> dict[str, Any]:
-    """Write corrected copies and return, by split, what was changed and what could not be."""
-    fixes = {}
-    for split, exam in examination.splits.items():
-        file = exam.opened.annotations_file
-        if file is None:
-            print(f"{split}: nothing is corrected, since its annotations are not in COCO's format")
-            continue
-        written = write_corrected(file, pixel_sizes=_pixel_sizes(exam), unreadable=_unreadable(exam))
-        if written is None:
-            print(f"{split}: there is nothing to correct")
-            continue
-        path, corrected = written
-        left = _left(folder, split, path)
-        fixes[split] = {"file": str(path), "changes": dict(corrected.changes), "errors_left": left}
-        print(f"{split}: corrected copy written to {path}")
-        for sentence in corrected.sentences():
-            print(f"  {sentence}")
-        if left:
-            print(f"  what it still has, which nobody but you can decide: {first_five(left)}")
-    return fixes
-
-
-def _left(folder: Any, split: str, path: Path) -> list[str]:
-    """Return the errors that a corrected copy still has."""
-    paths = getattr(folder, split, None)
-    if not isinstance(paths, dict):
-        return []
-    opened = open_split(replace(folder, **{split: {**paths, "annotations": str(path.absolute())}}), split)
-    return [str(finding) for finding in opened.findings if finding.kind.severity == "error"]
-
-
-def _pixel_sizes(exam: SplitExam) -> dict[int, tuple[int, int]]:
-    if exam.images is None or exam.dataset is None:
-        return {}
-    return {int(exam.dataset.image_ids[index]): size for index, size in exam.images.pixel_sizes().items()}
-
-
-def _unreadable(exam: SplitExam) -> list[int]:
-    """Return ids of images that cannot be read, which a wrong size is not."""
-    if exam.images is None or exam.dataset is None:
-        return []
-    sized = {*exam.images.pixel_sizes(), *exam.images.indices(SIDES_SWAPPED)}
-    return [int(exam.dataset.image_ids[each.index]) for each in exam.images.seen
-            if each.is_bad and each.index not in sized]  # fmt: skip
-
-
 def _write(out: Path, examination: Examination, settings: ExaminingSettings, fixes: dict[str, Any]) -> None:
     galleries = {split: gallery(exam, settings.num_pictures) for split, exam in examination.splits.items()}
     date = datetime.datetime.now().strftime("%Y-%m-%d %H:%M")
@@ -175,7 +126,7 @@ def _write(out: Path, examination: Examination, settings: ExaminingSettings, fix
 
 def _end(examination: Examination, out: Path) -> None:
     errors = [f"{split + ': ' if split else ''}{finding}" for split, finding in examination.findings()
-              if finding.kind.severity == "error"]  # fmt: skip
+              if finding.fault.severity == "error"]  # fmt: skip
     if errors:
         raise DataError(
             f"the data set {examination.name!r} has {verdict(examination)}: {first_five(errors)}",

@@ -49,14 +49,14 @@ def as_values(examination: Examination) -> dict[str, Any]:
 
 def finding_values(finding: Finding) -> dict[str, Any]:
     """Return a finding as plain values."""
-    kind = finding.kind
+    fault = finding.fault
     return {
-        "kind": kind.name,
-        "severity": kind.severity,
-        "what": kind.one if finding.count == 1 else kind.many,
-        "outcome": kind.outcome,
-        "why": kind.why,
-        "fix": kind.fix,
+        "kind": fault.name,
+        "severity": fault.severity,
+        "what": fault.one if finding.count == 1 else fault.many,
+        "outcome": fault.outcome,
+        "why": fault.why,
+        "fix": fault.fix,
         "count": finding.count,
         "places": [str(place) for place in finding.places],
         "file": finding.file,
@@ -155,8 +155,8 @@ def speed_lines(examination: Examination) -> list[str]:
 
 def finding_text(finding: Finding) -> str:
     """Return how many of what, and what becomes of them."""
-    what = f"{finding.count:,} {finding.kind.one if finding.count == 1 else finding.kind.many}"
-    return f"{what} ({finding.kind.outcome})" if finding.kind.outcome else what
+    what = f"{finding.count:,} {finding.fault.one if finding.count == 1 else finding.fault.many}"
+    return f"{what} ({finding.fault.outcome})" if finding.fault.outcome else what
 
 
 def _findings_table(found: Sequence[tuple[str, Finding]]) -> Table:
@@ -165,10 +165,10 @@ def _findings_table(found: Sequence[tuple[str, Finding]]) -> Table:
         table.add_column(name, overflow="fold")
     for split, finding in found:
         where = counted(finding.places, finding.count) if finding.places else ""
-        if finding.kind.fix and finding.kind.severity != "note":
-            where += ("\n" if where else "") + f"fix: {finding.kind.fix}"
+        if finding.fault.fix and finding.fault.severity != "note":
+            where += ("\n" if where else "") + f"fix: {finding.fault.fix}"
         table.add_row(
-            Text(SIGNS[finding.kind.severity], style=_STYLES[finding.kind.severity]),
+            Text(SIGNS[finding.fault.severity], style=_STYLES[finding.fault.severity]),
             Text(split or "all"),
             Text(_printable(finding_text(finding))),
             Text(_printable(where)),

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from retina.data.annotations import Annotations, refuse_errors
+from retina.data.annotations import Annotations
 from retina.data.dataset import DetectionDataset
-from retina.data.findings import Finding
+from retina.data.folders import Opened
 from retina.errors import ConfigError, DataError, first_five
 from retina.formats.split_rows import SplitRows
 
@@ -72,35 +72,17 @@ class FormatFolder(ABC):
         return tuple(listed)
 
     def open(self, split: str) -> DetectionDataset:
-        """Return the data set of ``split``.
+        return DetectionDataset(*self._annotations(split), **self._settings(split))
 
-        Raises:
-            DataError: it is not there or cannot be used.
-        """
-        images, annotations = self._annotations(split)
-        refuse_errors(annotations.findings)
-        return DetectionDataset(
-            images,
-            annotations,
-            name=self.name,
-            split=split,
-            exif=self.exif,
-            on_bad_box=self.on_bad_box,
-            on_bad_image=self.on_bad_image,
-        )
+    def inspect(self, split: str) -> Opened:
+        try:
+            images, annotations = self._annotations(split)
+        except DataError as error:
+            return Opened.failed(self.name, split, error)
+        return Opened.of(annotations, annotations.findings, images, **self._settings(split))
 
-    def inspect(self, split: str) -> tuple[Annotations | None, tuple[Finding, ...]]:
-        """Return what can be read of ``split`` with everything that was found, errors included.
-
-        Raises:
-            DataError: it is not there.
-        """
-        _, annotations = self._annotations(split)
-        return annotations, annotations.findings
-
-    def images_folder(self, split: str) -> Path:
-        """Return the folder that the file names of ``split`` are relative to."""
-        return Path(self._rows(split)[0])
+    def _settings(self, split: str) -> dict[str, Any]:
+        return {"name": self.name, "split": split, "exif": self.exif, "on_bad_image": self.on_bad_image}
 
     def _annotations(self, split: str) -> tuple[Path, Annotations]:
         if split not in SPLITS or getattr(self, split) is None:
