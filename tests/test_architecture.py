@@ -113,24 +113,30 @@ def _public_definitions(path: Path) -> Iterator[tuple[str, ast.AST]]:
         if isinstance(node, kinds) and not node.name.startswith("_"):
             yield node.name, node
             for member in node.body if isinstance(node, ast.ClassDef) else []:
-                if isinstance(member, kinds) and not member.name.startswith("_") and not _is_override(node, member):
+                if isinstance(member, kinds) and not member.name.startswith("_") and not _is_override(member):
                     yield f"{node.name}.{member.name}", member
 
 
-def _is_override(owner: ast.ClassDef, member: ast.AST) -> bool:
-    """Return whether a method takes its meaning, and its docstring, from a base class, ours or another library's."""
-    name = getattr(member, "name", "")
-    if name in {"forward", "extra_repr", "train", "per_box", "compare", "additive", "holds"}:
+def _is_override(node: ast.AST) -> bool:
+    """Return whether a method takes its meaning, and its docstring, from an interface; a property may say it itself."""
+    is_property = any(_dotted(decorator).endswith("property") for decorator in getattr(node, "decorator_list", ()))
+    if is_property and len(getattr(node, "body", ())) == 1:
         return True
-    for base in [_classes()[base] for base in map(_dotted, owner.bases) if base in _classes()]:
-        if name in {getattr(node, "name", "") for node in base.body} or _is_override(base, member):
-            return True
-    return False
+    theirs = {"forward", "extra_repr", "train", "per_box", "compare", "additive", "holds"}
+    return getattr(node, "name", "") in theirs | _interface_methods()
 
 
 @cache
-def _classes() -> dict[str, ast.ClassDef]:
-    return {node.name: node for path in LIBRARY for node in _tree(path).body if isinstance(node, ast.ClassDef)}
+def _interface_methods() -> set[str]:
+    """Return the methods that a Protocol or an abstract class of the library explains."""
+    return {
+        member.name
+        for path in LIBRARY
+        for node in _tree(path).body
+        if isinstance(node, ast.ClassDef) and {"Protocol", "ABC"} & {_dotted(base) for base in node.bases}
+        for member in node.body
+        if isinstance(member, ast.FunctionDef) and ast.get_docstring(member)
+    }
 
 
 def test_every_file_is_looked_at() -> None:

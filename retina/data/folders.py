@@ -1,18 +1,79 @@
-"""Where the splits of a data set stand on disk."""
+"""Where the splits of a data set stand on disk, and what a data set of any format can be asked."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Literal, Protocol
 
 from retina.data import remote
+from retina.data.annotations import Annotations, inspect_coco
+from retina.data.catalogue import SPLIT_UNREADABLE
 from retina.data.dataset import DetectionDataset
+from retina.data.findings import Finding, Place
 from retina.errors import DataError
+from retina.ranges import checked
 
 Split = Mapping[str, str | None]  # {"images": folder, "annotations": file}
 
 
+@dataclass(frozen=True)
+class Opened:
+    """A split as far as it could be read, with everything that speaks against it."""
+
+    split: str
+    dataset: DetectionDataset | None  # None: nothing of it can be used
+    findings: tuple[Finding, ...]  # of the annotations, errors included
+    annotations_file: Path | None = None  # of COCO's format, which can be corrected
+
+    @classmethod
+    def of(
+        cls, annotations: Annotations | None, findings: tuple[Finding, ...], images: Path | str, **settings: Any
+    ) -> Opened:
+        """Return what was read; ``settings`` are those of :class:`DetectionDataset`."""
+        if annotations is None:
+            return cls(settings["split"], None, findings)
+        try:
+            # Without findings, so that the images are looked at also where the annotations have errors.
+            sound = replace(annotations, findings=())
+            return cls(settings["split"], DetectionDataset(images, sound, check_folder=False, **settings), findings)
+        except DataError as error:
+            return cls(settings["split"], None, (*findings, _unreadable(annotations.source, error)))
+
+    @classmethod
+    def failed(cls, name: str, split: str, error: DataError) -> Opened:
+        """Return the split of data set ``name`` that could not be opened at all."""
+        return cls(split, None, (_unreadable(f"{name} {split}", error),))
+
+
+def _unreadable(file: str, error: DataError) -> Finding:
+    fault = replace(SPLIT_UNREADABLE, fix=error.fix, outcome=error.why)
+    return Finding(fault, file, 1, (Place(error.what),))
+
+
+class DataFolder(Protocol):
+    """A data set as the section ``dataset`` gives it, whatever its format."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Return the names of the splits that are there."""
+
+    def open(self, split: str) -> DetectionDataset:
+        """Return the data set of ``split``.
+
+        Raises:
+            DataError: the split is not given, its files are missing or cannot be used.
+        """
+
+    def inspect(self, split: str) -> Opened:
+        """Return what could be read of ``split`` with all findings; nothing is raised for what is wrong with it."""
+
+
+@checked
 @dataclass(frozen=True)
 class CocoFolder:
     """A data set of COCO-format splits; paths are relative to ``root`` unless they are absolute.
@@ -25,22 +86,34 @@ class CocoFolder:
     train: Split | None = None
     val: Split | None = None
     test: Split | None = None
-    exif: str = "ignore"  # or "apply": turn images as the camera noted
-    on_bad_box: str = "clip"  # or "drop" or "error": what becomes of boxes that leave their image
-    on_bad_image: str = "skip"  # or "error": what training does where an image cannot be read
+    exif: Literal["ignore", "apply"] = "ignore"  # apply: turn images as the camera noted
+    on_bad_box: Literal["clip", "drop", "error"] = "clip"  # what becomes of boxes that leave their image
+    on_bad_image: Literal["skip", "error"] = "skip"  # what training does where an image cannot be read
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Return the names of the splits that are given."""
-        given = {"train": self.train, "val": self.val, "test": self.test}
-        return tuple(name for name, split in given.items() if split and split.get("annotations"))
+        return tuple(name for name, split in self._given().items() if split and split.get("annotations"))
 
     def open(self, split: str) -> DetectionDataset:
-        """Return the data set of ``split``.
+        images, file = self._places(split)
+        return DetectionDataset(images, file, on_bad_box=self.on_bad_box, **self._settings(split))
 
-        Raises:
-            DataError: the split is not given, its files are missing or cannot be used.
-        """
+    def inspect(self, split: str) -> Opened:
+        try:
+            images, file = self._places(split)
+        except DataError as error:
+            return Opened.failed(self.name, split, error)
+        opened = Opened.of(*inspect_coco(file, on_bad_box=self.on_bad_box), images, **self._settings(split))
+        return replace(opened, annotations_file=file if isinstance(file, Path) else None)
+
+    def _given(self) -> dict[str, Split | None]:
+        return {"train": self.train, "val": self.val, "test": self.test}
+
+    def _settings(self, split: str) -> dict[str, Any]:
+        return {"name": self.name, "split": split, "exif": self.exif, "on_bad_image": self.on_bad_image}
+
+    def _places(self, split: str) -> tuple[Path | str, Path | str]:
+        """Return the folder of images and the annotation file."""
         if split not in self.splits:
             setting = f"dataset.{split}.annotations"
             raise DataError(
@@ -48,24 +121,15 @@ class CocoFolder:
                 why=f"{setting} is not given",
                 fix=f"dataset.{split}.images=FOLDER {setting}=FILE",
             )
-        paths = getattr(self, split)
-        if not paths.get("images"):
+        given = self._given()[split] or {}
+        if not given.get("images"):
             raise DataError(
                 f"data set {self.name!r} has no folder of {split} images",
                 why=f"dataset.{split}.images is not given",
                 fix=f"dataset.{split}.images=FOLDER",
             )
-        images = self._existing(split, "images", paths["images"])
-        annotations = self._existing(split, "annotations", paths["annotations"])
-        return DetectionDataset(
-            images,
-            annotations,
-            name=self.name,
-            split=split,
-            exif=self.exif,
-            on_bad_box=self.on_bad_box,
-            on_bad_image=self.on_bad_image,
-        )
+        images = self._existing(split, "images", str(given["images"]))
+        return images, self._existing(split, "annotations", str(given["annotations"]))
 
     def _existing(self, split: str, part: str, path: str) -> Path | str:
         found: Path | str

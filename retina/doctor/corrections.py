@@ -72,7 +72,7 @@ def _unique_records(changes: Changes, records: Sequence[Any], section: str) -> l
 
 def _make_whole(changes: Changes, record: Record, key: str, section: str) -> None:
     """Turn ``3.0`` and ``"3"`` into 3; whatever else stays."""
-    value = record.get(key)
+    value: Any = record.get(key)
     is_number = isinstance(value, float) and value.is_integer()
     if (is_number or (isinstance(value, str) and _WHOLE.fullmatch(value))) and abs(int(value)) < 2**63:
         changes[f"{key!r} of {section} made whole numbers"].append(value)

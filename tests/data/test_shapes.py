@@ -20,7 +20,7 @@ from retina.boxes import pairwise_iou, xywh_to_xyxy
 from retina.data import shapes
 from retina.data.shapes import ShapesFolder, draw_image
 from retina.data.shapes_drawing import CLASSES
-from retina.errors import ConfigError, DataError
+from retina.errors import DataError
 
 NUM_IMAGES = 200  # a split, where statistics are taken
 
@@ -308,5 +308,5 @@ def test_a_split_that_is_not_there_is_told_before_anything_is_drawn(tiny):
     ("setting", "value"), [("num_train_images", 0), ("num_val_images", 0), ("image_size", 127), ("seed", -1)]
 )
 def test_a_setting_out_of_range_is_named_with_its_bound(setting, value):
-    with pytest.raises(ConfigError, match=rf"dataset.{setting} must be at least \d+, got {value}"):
+    with pytest.raises(ValueError, match=rf"{setting} must be at least \d+, got {value}"):
         ShapesFolder(**{setting: value})

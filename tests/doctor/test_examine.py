@@ -61,3 +61,39 @@ def test_one_split_that_cannot_be_opened_does_not_hide_the_other(data):
     examination = examine(data.write().folder(), ["train", "val"])
     assert ("val", "image-missing") in named(examination)
     assert examination.splits["train"].dataset is None
+
+
+def test_a_sound_split_is_opened_with_its_images(data):
+    opened = data.folder().inspect("train")
+    assert opened.dataset is not None
+    assert opened.dataset.sample(0).image.shape == (48, 64, 3)
+    assert [f for f in opened.findings if f.fault.severity != "note"] == []
+    assert opened.annotations_file == data.file
+
+
+def test_all_errors_are_told_not_only_the_first_and_images_are_still_looked_at(data):
+    data.content["annotations"][0]["iscrowd"] = 5
+    data.content["annotations"][1]["image_id"] = 999
+    data.content["annotations"][2]["category_id"] = "1"
+    opened = data.write().folder().inspect("train")
+    errors = {f.fault.name for f in opened.findings if f.fault.severity == "error"}
+    assert len(errors) == 3
+
+
+def test_the_first_image_may_be_missing(data):
+    data.image(0).unlink()
+    opened = data.folder().inspect("train")
+    assert opened.dataset is not None
+    assert len(opened.dataset) == 4
+
+
+def test_what_cannot_be_opened_at_all_is_an_error_with_its_reason(data):
+    data.text = "{"
+    opened = data.write().folder().inspect("train")
+    assert opened.dataset is None
+    assert [f.fault.severity for f in opened.findings][0] == "error"
+    data.file.unlink()
+    (finding,) = data.folder().inspect("train").findings
+    assert finding.fault.name == "split-unreadable"
+    assert "the train annotations of data set 'tiny' are missing" in finding.places[0].text
+    assert "dataset.root=" in finding.fault.fix

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from retina.errors import ConfigError, DataError
@@ -42,7 +44,7 @@ def test_policies_reach_the_data_set_and_given_classes_are_kept(tables):
     dataset = folder.open("train")
     assert (dataset.exif, dataset.on_bad_image, dataset.class_names) == ("apply", "error", ("dog", "cat", "ant"))
     assert folder.class_names == ("dog", "cat", "ant")
-    assert folder.images_folder("train") == tables
+    assert dataset.images_root == tables
 
 
 def test_what_was_read_for_the_classes_is_not_kept_for_the_whole_run(tables):
@@ -75,3 +77,20 @@ def test_a_list_that_cannot_be_read_is_told(tmp_path):
     (tmp_path / "latin.txt").write_bytes("kätzchen".encode("latin-1"))
     with pytest.raises(DataError, match="not UTF-8"):
         given_classes("latin.txt", tmp_path)
+
+
+def test_all_errors_of_other_formats_are_told_and_their_images_looked_at(data, tmp_path):
+    images, labels = tmp_path / "yolo/images/train", tmp_path / "yolo/labels/train"
+    images.mkdir(parents=True)
+    labels.mkdir(parents=True)
+    for number in range(3):
+        shutil.copy(data.image(number), images / f"{number}.jpg")
+    (labels / "0.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    (labels / "1.txt").write_text("7 0.5 0.5 0.2 0.2\n")  # there is no class 7
+    (labels / "2.txt").write_text("0 zero 0.5 0.2 0.2\n")
+    (tmp_path / "yolo/data.yaml").write_text("train: images/train\nval: images/train\nnames: [cell]\n")
+    opened = YoloFolder(name="tiny", root=str(tmp_path / "yolo")).inspect("train")
+    assert len({f.fault.name for f in opened.findings if f.fault.severity == "error"}) == 2
+    assert opened.dataset is not None
+    assert opened.dataset.sample(0).image.shape == (48, 64, 3)
+    assert opened.annotations_file is None

@@ -109,7 +109,7 @@ def test_a_broken_file_is_named(devkit, write, xml, what):
 def test_every_mistake_is_there_for_who_asks(devkit, write):
     write(devkit / "ImageSets" / "Main" / "train.txt", "a\n../up\nnowhere\n")
     write(devkit / "Annotations" / "a.xml", "no")
-    _, findings = VocFolder(root=str(devkit)).inspect("train")
+    findings = VocFolder(root=str(devkit)).inspect("train").findings
     names = [finding.fault.name for finding in findings if finding.fault.severity == "error"]
     assert names == ["xml-unusable", "file-name-leaves-folder", "xml-missing"]
     with pytest.raises(DataError, match="2 more kinds of errors"):

@@ -102,7 +102,7 @@ def test_a_folder_that_is_a_link_has_its_labels_beside_the_link(mine, tmp_path_f
 )
 def test_a_broken_row_is_named_by_file_and_line(mine, write, row, kind):
     file = write(mine / "labels" / "val" / "v.txt", f"0 0.5 0.5 1 1\n{row}\n")
-    _, findings = YoloFolder(root=str(mine)).inspect("val")
+    findings = YoloFolder(root=str(mine)).inspect("val").findings
     errors = [finding for finding in findings if finding.fault.severity == "error"]
     assert [finding.fault.name for finding in errors] == [kind]
     assert f"line 2 of {file}" in errors[0].places[0].text
