@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -70,7 +69,7 @@ def build_parts(
         schedule=build_node(config.schedule),
         make_loader=train_loader_maker(config, run, train, assigner, machine, length, orders=orders),
         evaluate=replace(evaluator, criterion=criterion),
-        draw=partial(evaluation_pictures, dataset=val, count=run.eval.num_pictures),
+        draw=lambda evaluation: evaluation_pictures(evaluation.detections, dataset=val, count=run.eval.num_pictures),
         identity=_identity(config, train),
         num_images=len(train),
         notes=orders.notes,

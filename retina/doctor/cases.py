@@ -16,6 +16,7 @@ from retina.data.dataset import DetectionDataset
 from retina.data.findings import Fault, Finding
 from retina.doctor.examine import Examination, SplitExam
 from retina.drawing.boxes import draw_boxes
+from retina.drawing.sheets import shrunk
 from retina.errors import RetinaError
 
 PER_FINDING = 4
@@ -118,11 +119,9 @@ def _whole(dataset: DetectionDataset, index: int) -> np.ndarray | None:
         sample = dataset.sample(index)
     except RetinaError:  # told as a finding of its own
         return None
-    scale = min(1.0, WIDTH / sample.image.shape[1], 1.5 * WIDTH / sample.image.shape[0])
-    image = cv2.resize(sample.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    targets = sample.targets
-    crowds = targets.crowd_boxes * scale
-    return draw_boxes(image, targets.boxes * scale, targets.labels, class_names=dataset.class_names, crowd_boxes=crowds)
+    image, targets = shrunk(sample, min(1.0, WIDTH / sample.image.shape[1], 1.5 * WIDTH / sample.image.shape[0]))
+    crowds = targets.crowd_boxes
+    return draw_boxes(image, targets.boxes, targets.labels, class_names=dataset.class_names, crowd_boxes=crowds)
 
 
 def _around(dataset: DetectionDataset, index: int, objects: Sequence[int]) -> np.ndarray | None:

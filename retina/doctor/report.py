@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ from rich.text import Text
 from retina.data.findings import Finding
 from retina.doctor.detector_view import SIZE_NAMES
 from retina.doctor.examine import Examination
+from retina.drawing.tables import format_table, one_line
 from retina.errors import counted
 
 FORMAT_VERSION = 1
-SIGNS = {"error": "error", "warning": "warning", "note": "note"}
+CLASS_COLUMNS = ("class", "objects", "images", *SIZE_NAMES, "no anchor")
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 _MAX_CLASSES = 20
 
@@ -53,7 +54,7 @@ def finding_values(finding: Finding) -> dict[str, Any]:
     return {
         "kind": fault.name,
         "severity": fault.severity,
-        "what": fault.one if finding.count == 1 else fault.many,
+        "what": finding.what,
         "outcome": fault.outcome,
         "why": fault.why,
         "fix": fault.fix,
@@ -128,19 +129,16 @@ def detector_lines(examination: Examination) -> list[str]:
 def class_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Return the classes with most objects as aligned lines."""
     ranked = sorted(rows, key=lambda row: -row["objects"])
-    table = [["class", "objects", "images", *SIZE_NAMES, "no anchor"]]
-    for row in ranked[:_MAX_CLASSES]:
-        share = "-" if row["share_unreached"] is None else f"{row['share_unreached']:.1%}"
-        counts = [f"{row[name]:,}" for name in ("objects", "images", *SIZE_NAMES)]
-        table.append([_printable(row["name"]), *counts, share])
-    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
-    lines = [
-        "  ".join(cell.ljust(width) if place == 0 else cell.rjust(width)
-                  for place, (cell, width) in enumerate(zip(line, widths, strict=True)))
-        for line in table
-    ]  # fmt: skip
+    shown = [class_cells({**row, "name": one_line(row["name"])}) for row in ranked[:_MAX_CLASSES]]
     more = len(ranked) - _MAX_CLASSES
+    lines = format_table("", CLASS_COLUMNS, shown, rule=False).split("\n")
     return [*lines, f"... {more} more in dataset_report.json"] if more > 0 else lines
+
+
+def class_cells(row: Mapping[str, Any]) -> list[str]:
+    """Return the texts of one class under ``CLASS_COLUMNS``."""
+    share = "-" if row["share_unreached"] is None else f"{row['share_unreached']:.1%}"
+    return [row["name"], *(f"{row[name]:,}" for name in ("objects", "images", *SIZE_NAMES)), share]
 
 
 def speed_lines(examination: Examination) -> list[str]:
@@ -155,7 +153,7 @@ def speed_lines(examination: Examination) -> list[str]:
 
 def finding_text(finding: Finding) -> str:
     """Return how many of what, and what becomes of them."""
-    what = f"{finding.count:,} {finding.fault.one if finding.count == 1 else finding.fault.many}"
+    what = f"{finding.count:,} {finding.what}"
     return f"{what} ({finding.fault.outcome})" if finding.fault.outcome else what
 
 
@@ -168,7 +166,7 @@ def _findings_table(found: Sequence[tuple[str, Finding]]) -> Table:
         if finding.fault.fix and finding.fault.severity != "note":
             where += ("\n" if where else "") + f"fix: {finding.fault.fix}"
         table.add_row(
-            Text(SIGNS[finding.fault.severity], style=_STYLES[finding.fault.severity]),
+            Text(finding.fault.severity, style=_STYLES[finding.fault.severity]),
             Text(split or "all"),
             Text(_printable(finding_text(finding))),
             Text(_printable(where)),
