@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
-from rich.progress import track as rich_track
 
 from retina.anchors.coverage import best_possible_iou
 from retina.benchmark.command import canvas_of, prepare
@@ -21,7 +20,6 @@ from retina.benchmark.measure import alternate, peak_memory
 from retina.benchmark.speed import Variant
 from retina.command_settings import ExaminingSettings
 from retina.commands.building import build_assigner, build_data_folder
-from retina.data.checks.images import untracked
 from retina.data.transforms.resize import resized_size
 from retina.doctor.cases import cases_of, gallery
 from retina.doctor.detector_view import Lens
@@ -29,6 +27,7 @@ from retina.doctor.examine import Examination, examine
 from retina.doctor.fix import correct_splits
 from retina.doctor.page import html_page
 from retina.doctor.report import as_values, print_report, verdict, write_json
+from retina.drawing.tables import progress
 from retina.errors import ConfigError, DataError, first_five
 from retina.machine import resolve_device_type, resolve_precision
 
@@ -49,8 +48,7 @@ def examine_config(config: DictConfig) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=_PLAIN_WIDTH)  # of a file or a pipe nobody knows how wide it is
-    track = partial(_tracked, console) if console.is_terminal else untracked
-    examination = examine(folder, splits, images=settings.images, lens=build_lens(config), track=track)
+    examination = examine(folder, splits, images=settings.images, lens=build_lens(config), track=_tracked)
     if settings.speed:
         examination = replace(examination, speed=measure_step(config, examination))
     out = Path(config.out or Path("doctor") / folder.name)
@@ -136,8 +134,11 @@ def _end(examination: Examination, out: Path) -> None:
     print(f"data set {examination.name!r}: {verdict(examination)}")
 
 
-def _tracked(console: Console, items: Iterable[Any], total: int, title: str) -> Iterator[Any]:
-    yield from rich_track(items, description=title, total=total, console=console, transient=True)
+def _tracked(items: Iterable[Any], total: int, title: str) -> Iterator[Any]:
+    with progress(title, total) as bar:
+        for item in items:
+            yield item
+            bar.advance(bar.task)
 
 
 def _plain(section: DictConfig) -> dict[str, Any]:

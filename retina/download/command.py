@@ -1,13 +1,10 @@
-"""What ``tools/download.py`` does: choose the archives, show how far they are, say how to train on them."""
+"""What ``tools/download.py`` does: choose the archives, bring them, say how to train on them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from retina.download.catalogue import CATALOGUE, chosen_archives
 from retina.download.download import Downloader
@@ -21,26 +18,11 @@ def download_config(config: DictConfig) -> None:
         raise ConfigError("dataset must be given: what to download", fix="dataset=coco, or dataset=voc")
     archives = chosen_archives(name, year=config.year, parts=config.parts)
     root = Path(config.root or f"data/{name}").expanduser()
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(),
-    )  # fmt: skip
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-
-        def say(text: str) -> None:
-            console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-        def stage(what: str, size: int) -> Callable[[int], object]:
-            if not console.is_terminal:  # in a pipe a line has to do
-                say(f"{what}, {size:,} bytes")
-            task = progress.add_task(what, total=size)
-            return lambda done: progress.update(task, completed=done)
-
-        Downloader(root, retries=config.retries, keep_archives=config.keep_archives, say=say, stage=stage)(archives)
-    print(f"in {root}:\n  python train.py {_command(name, root, config.year)}")
+    Downloader(root, retries=config.retries, keep_archives=config.keep_archives)(archives)
+    print(f"in {root}:\n  python train.py {_opened_by(name, root, config.year)}")
 
 
-def _command(name: str, root: Path, year: int) -> str:
+def _opened_by(name: str, root: Path, year: int) -> str:
     if name == "coco":
         return f"dataset=coco dataset.root={root}"
     known = f"dataset=voc dataset.root={root / 'VOCdevkit' / f'VOC{year}'}"

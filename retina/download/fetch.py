@@ -51,6 +51,11 @@ class Download:
         """Return how many bytes an earlier try has left."""
         return self.partial.stat().st_size if self.partial.is_file() else 0
 
+    @property
+    def num_bytes(self) -> int:
+        """Return how many bytes are there, complete or not."""
+        return self.target.stat().st_size if self.target.is_file() else self.num_partial
+
     def discard(self) -> None:
         """Take the partial file away."""
         self.partial.unlink(missing_ok=True)

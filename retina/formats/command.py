@@ -6,32 +6,27 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from retina.commands.building import build_node
 from retina.data.dataset import DetectionDataset
+from retina.drawing.tables import format_table, progress
 from retina.errors import ConfigError
 from retina.formats.convert import Summary, convert
 from retina.formats.writers import WRITERS
-from retina.training.console import format_table
 
 
 def convert_config(config: DictConfig) -> None:
     """Convert the data set of the section ``dataset``."""
     datasets = _open_splits(config)
     total = sum(map(len, datasets.values()))
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(f"writing {config.to}", total=total)
+    with progress(f"writing {config.to}", total) as bar:
         summary = convert(
             datasets,
             Path(config.out).expanduser(),
             to=config.to,
             images=config.images,
             whole_pixels=config.round,
-            advance=lambda: progress.advance(task),
+            advance=lambda: bar.advance(bar.task),
         )
     print(_told(summary, datasets))
     opened_by = WRITERS[config.to].opened_by(config.out, list(datasets))

@@ -1,4 +1,4 @@
-"""What ``tools/download.py`` chooses and prints; the downloading itself is tested in tests/data/download."""
+"""What ``tools/download.py`` chooses and prints; the downloading itself is tested beside."""
 
 from __future__ import annotations
 
