@@ -14,7 +14,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from retina.data.annotations import read_annotations  # noqa: E402
+from retina.data.coco.file import read_annotations  # noqa: E402
 from retina.data.samplers import EpochOrders  # noqa: E402
 from retina.data.sampling import ClassBalanced, RepeatFactor, Uniform, class_members  # noqa: E402
 from retina.data.sampling_shape import AspectRatio  # noqa: E402

@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 T = TypeVar("T", bound=Callable[..., Any])
 _EPOCHS = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*epochs?\s*$")
@@ -98,6 +98,19 @@ class Between:
             "both": f"between {self.low:g} and {self.high:g}, both excluded",
         }
         return texts[self.open]
+
+
+@dataclass(frozen=True)
+class Words:
+    """The values of a ``Literal``."""
+
+    words: tuple[Any, ...]
+
+    def holds(self, value: Any, beside: Mapping[str, Any]) -> bool:
+        return value in self.words
+
+    def __str__(self) -> str:
+        return f"one of {', '.join(map(str, self.words))}"
 
 
 @dataclass(frozen=True)
@@ -209,4 +222,6 @@ def ranges_of(hint: Any) -> list[Range]:
     if get_origin(hint) is Annotated:
         inner, *notes = get_args(hint)
         return [note for note in notes if hasattr(note, "holds")] + ranges_of(inner)
+    if get_origin(hint) is Literal:
+        return [Words(get_args(hint))]
     return [found for part in get_args(hint) for found in ranges_of(part)]

@@ -2,28 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from retina.data import catalogue
-from retina.data.annotation_checks import Draft, check_names, check_objects, usable_boxes
-from retina.data.box_checks import near_duplicate_pairs
-from retina.data.coco.file import read_coco
-from retina.data.coco.records import NO_ID, annotation_name, image_place, object_place
+from retina.data.box_checks import (
+    duplicate_boxes,
+    look_at_boxes,
+    near_duplicate_pairs,
+    read_as_corners,
+    read_as_relative,
+)
 from retina.data.findings import Finding, Findings, Place
 from retina.data.flat_text import FlatText
-from retina.errors import ConfigError, DataError, counted
+from retina.errors import DataError, counted
+from retina.ranges import checked
 
-__all__ = ["NO_ID", "Annotations", "annotation_name", "build_annotations", "by_policy", "inspect_coco",
-           "near_duplicate_boxes", "read_annotations", "refuse_errors"]  # fmt: skip
+# An annotation without a usable id stands for itself by its number, counted from here.
+NO_ID = -(2**63)
+_LAST_NO_ID = -(2**62)
 
 
-ON_BAD_BOX = ("clip", "drop", "error")
-ON_BAD_IMAGE = ("skip", "error")
+def annotation_name(object_id: int) -> str:
+    """Return how a message names an annotation by its id, or by its number in the file."""
+    return f"annotation {object_id}" if object_id > _LAST_NO_ID else f"annotation number {object_id - NO_ID + 1}"
+
+
+def image_place(image_id: int, file_name: str, detail: str = "") -> Place:
+    """Return how a message names an image: ``image 17 'a.jpg' (detail)``."""
+    return Place(f"image {image_id} {file_name!r}" + (f" ({detail})" if detail else ""), int(image_id))
+
+
+def object_place(object_id: int, image: Place) -> Place:
+    """Return how a message names an object of ``image``: ``annotation 880011, image 17 'a.jpg'``."""
+    return Place(f"{annotation_name(object_id)}, {image}", image.image_id, int(object_id))
 
 
 @dataclass(frozen=True)
@@ -49,20 +66,36 @@ class Annotations:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Return the findings in sentences."""
-        return tuple(str(finding) for finding in self.findings)
+        return tuple(map(str, self.findings))
 
     def image_place(self, index: int, detail: str = "") -> Place:
-        """Return how a message names image ``index``: ``image 17 'a.jpg'``, and what else there is to say of it."""
-        return image_place(int(self.image_ids[index]), self.file_names[index], detail)
+        """Return how a message names image ``index``, and what else there is to say of it."""
+        return image_place(self.image_ids[index], self.file_names[index], detail)
 
     def object_place(self, index: int) -> Place:
-        """Return how a message names object ``index``: ``annotation 880011, image 17 'a.jpg'``."""
-        return object_place(int(self.object_ids[index]), self.image_place(self.owner(index)))
+        """Return how a message names object ``index``."""
+        return object_place(self.object_ids[index], self.image_place(self.owner(index)))
 
     def owner(self, index: int) -> int:
         """Return the image of object ``index``."""
         return int(np.searchsorted(self.offsets, index, side="right")) - 1
+
+    def take(self, images: np.ndarray, **changed: Any) -> Annotations:
+        """Return ``images`` (positions, in the order wanted) alone, with all categories; ``changed``: other fields."""
+        counts = np.diff(self.offsets)[images]
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        objects = np.repeat(self.offsets[images] - offsets[:-1], counts) + np.arange(offsets[-1])
+        of_objects = ("boxes", "training_boxes", "labels", "areas", "crowd", "object_ids")
+        return replace(
+            self,
+            image_ids=self.image_ids[images],
+            file_names=FlatText(self.file_names[int(index)] for index in images),
+            sizes=self.sizes[images],
+            **{name: getattr(self, name)[objects] for name in of_objects},
+            offsets=offsets,
+            cache=None,  # the arrays are no longer those of the folder
+            **changed,
+        )
 
     def __reduce__(self) -> Any:
         """Pickle by the path of the cache where there is one, so that a process that is spawned maps the same pages."""
@@ -73,78 +106,140 @@ class Annotations:
         return open_folder, (self.cache, self.source, self.findings)
 
 
+@dataclass(frozen=True)
+class RawAnnotations:
+    """Annotations as they were read: any boxes, objects in any order."""
+
+    category_ids: Sequence[int]  # (K,) ascending
+    class_names: Sequence[str]  # (K,)
+    image_ids: np.ndarray  # (n,) int64, each once
+    file_names: FlatText  # (n,) relative to the folder of images
+    sizes: np.ndarray  # (n, 2) int64 (height, width), at least 1
+    image_of_object: np.ndarray  # (m,) positions in image_ids
+    labels: np.ndarray  # (m,) positions in category_ids
+    boxes: np.ndarray  # (m, 4) float64 xywh in pixels
+    areas: np.ndarray  # (m,) float64
+    crowd: np.ndarray  # (m,) bool
+    object_ids: np.ndarray  # (m,) int64; NO_ID + number where there is none
+
+    def object_place(self, index: int) -> Place:
+        """Return how a message names object ``index``."""
+        image = int(self.image_of_object[index])
+        return object_place(self.object_ids[index], image_place(self.image_ids[image], self.file_names[image]))
+
+
+OnBadBox = Literal["clip", "drop", "error"]
+
+
+@checked
 def build_annotations(
-    *,
-    source: str,
-    category_ids: Sequence[int],
-    class_names: Sequence[str],
-    image_ids: Sequence[int] | np.ndarray,
-    file_names: Iterable[str],
-    sizes: np.ndarray,
-    image_of_object: np.ndarray,
-    labels: np.ndarray,
-    boxes: np.ndarray,
-    areas: np.ndarray,
-    crowd: np.ndarray,
-    object_ids: np.ndarray,
-    findings: Findings,
-    fingerprint: str,
-    on_bad_box: str = "clip",
+    raw: RawAnnotations, findings: Findings, *, source: str, fingerprint: str, on_bad_box: OnBadBox = "clip"
 ) -> Annotations:
     """Return annotations whose boxes can be used, sorted by image; what is wrong is added to ``findings``.
 
     Nothing is raised for errors among the findings: :func:`refuse_errors` does.
 
     Args:
-        source: the file or folder that was read, for messages.
-        category_ids: ``(K,)`` ascending.
-        class_names: ``(K,)``.
-        image_ids: ``(n,)``, each once.
-        file_names: ``(n,)``, relative to the folder of images.
-        sizes: ``(n, 2)`` whole numbers (height, width), at least 1.
-        image_of_object: ``(m,)`` positions in ``image_ids``.
-        labels: ``(m,)`` positions in ``category_ids``.
-        boxes: ``(m, 4)`` xywh in pixels, any values.
-        areas: ``(m,)``.
-        crowd: ``(m,)`` bool.
-        object_ids: ``(m,)``; ``NO_ID + number`` where there is none.
+        raw: what was read.
         findings: what was found while reading.
+        source: the file or folder that was read, for messages.
         fingerprint: sha256 of what was read.
         on_bad_box: ``clip``: a box that leaves its image is clipped, one that cannot be used is left out; ``drop``:
             both are left out; ``error``: both become errors.
     """
-    if on_bad_box not in ON_BAD_BOX:
-        raise ConfigError(f"dataset.on_bad_box must be one of {', '.join(ON_BAD_BOX)}, got {on_bad_box!r}")
-    image_ids, sizes = np.asarray(image_ids, dtype=np.int64), np.asarray(sizes, dtype=np.int64).reshape(-1, 2)
-    names = file_names if isinstance(file_names, FlatText) else FlatText(file_names)
-    owner, boxes = np.asarray(image_of_object), np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
-    draft = Draft(findings, image_ids, names, np.asarray(object_ids, dtype=np.int64), owner)
-    order, training_boxes = usable_boxes(draft, boxes, sizes, on_bad_box)
+    order, training_boxes = usable_boxes(raw, findings, on_bad_box)
 
     def kept(column: np.ndarray) -> np.ndarray:
         return column if order is None else column[order]
 
-    counts = np.bincount(kept(owner), minlength=len(image_ids))
+    counts = np.bincount(kept(raw.image_of_object), minlength=len(raw.image_ids))
     annotations = Annotations(
         source=source,
-        category_ids=tuple(int(number) for number in category_ids),
-        class_names=tuple(class_names),
-        image_ids=image_ids,
-        file_names=names,
-        sizes=sizes,
-        boxes=kept(boxes),
+        category_ids=tuple(int(number) for number in raw.category_ids),
+        class_names=tuple(raw.class_names),
+        image_ids=raw.image_ids,
+        file_names=raw.file_names,
+        sizes=raw.sizes,
+        boxes=kept(raw.boxes),
         training_boxes=kept(training_boxes),
-        labels=kept(np.asarray(labels, dtype=np.int64)),
-        areas=kept(np.asarray(areas, dtype=np.float64)),
-        crowd=kept(np.asarray(crowd, dtype=bool)),
-        object_ids=kept(draft.object_ids),
+        labels=kept(raw.labels),
+        areas=kept(raw.areas),
+        crowd=kept(raw.crowd),
+        object_ids=kept(raw.object_ids),
         offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         findings=(),
         fingerprint=fingerprint,
     )
-    check_names(annotations, findings)
-    check_objects(annotations, findings)
+    _check_names(annotations, findings)
+    _check_objects(annotations, findings)
     return replace(annotations, findings=by_policy(findings.all(), on_bad_box))
+
+
+def usable_boxes(raw: RawAnnotations, findings: Findings, on_bad_box: str) -> tuple[np.ndarray | None, np.ndarray]:
+    """Return the positions of the boxes that stay, sorted by image, and the clipped corners of all.
+
+    None for the positions: all stay, in the order that they have.
+    """
+    looks = look_at_boxes(raw.boxes, raw.image_of_object, raw.sizes)
+    drop, leaving = on_bad_box == "drop", catalogue.BOX_LEAVES_IMAGE
+    found = [
+        (catalogue.BOX_NOT_FINITE, ~looks.finite),
+        (catalogue.BOX_WITHOUT_SIZE, looks.finite & ~looks.sized),
+        (catalogue.BOX_OUTSIDE, looks.sized & ~looks.usable),
+        (replace(leaving, outcome=catalogue.LEFT_OUT) if drop else leaving, looks.leaves),
+        (catalogue.BOXES_RELATIVE, looks.sized)
+        if read_as_relative(looks)
+        else (catalogue.BOXES_XYXY, read_as_corners(looks)),
+    ]
+    for fault, wrong in found:
+        findings.add_each(fault, np.flatnonzero(wrong), raw.object_place)
+    malformed = findings.counts.get(catalogue.BOX_MALFORMED, 0)
+    unusable = int((~looks.usable).sum()) + malformed
+    if 2 * unusable > len(raw.boxes) + malformed:
+        findings.add(catalogue.BOXES_MOSTLY_UNUSABLE, count=unusable)
+    keep = looks.usable & ~looks.leaves if drop else looks.usable
+    owner = raw.image_of_object[keep]
+    in_order = not (owner[1:] < owner[:-1]).any()
+    if in_order and keep.all():
+        return None, looks.corners
+    order = np.flatnonzero(keep)
+    # By image, within an image in the file's order.
+    return order if in_order else order[np.argsort(owner, kind="stable")], looks.corners
+
+
+def _check_names(annotations: Annotations, findings: Findings) -> None:
+    """Report file names and class names that occur twice, and classes that differ in case or spaces only."""
+    names = annotations.file_names
+    hashes = np.fromiter(map(hash, names), dtype=np.int64, count=len(names))  # millions of names need not be kept
+    unique, counts = np.unique(hashes, return_counts=True)
+    suspects = np.flatnonzero(np.isin(hashes, unique[counts > 1]))
+    repeated = {name for name, count in Counter(names[int(index)] for index in suspects).items() if count > 1}
+    twice = [int(index) for index in suspects if names[int(index)] in repeated]
+    findings.add_each(catalogue.FILE_NAME_TWICE, twice, annotations.image_place)
+    exact = Counter(annotations.class_names)
+    # Without what people type differently: case, spaces, underscores, hyphens.
+    alike = {name: re.sub(r"[\s_-]+", "", name.casefold()) for name in exact}
+    loose = Counter(alike.values())
+    for number, name in zip(annotations.category_ids, annotations.class_names, strict=True):
+        place = f"category {number} {name!r}"
+        if not name.strip():
+            findings.add(catalogue.CLASS_NAME_EMPTY, place)
+        if exact[name] > 1:
+            findings.add(catalogue.CLASS_NAME_TWICE, place)
+        elif loose[alike[name]] > 1:
+            findings.add(catalogue.CLASS_NAME_ALIKE, place)
+
+
+def _check_objects(annotations: Annotations, findings: Findings) -> None:
+    """Report objects that are written twice, crowds, images without objects and classes without objects."""
+    repeated = duplicate_boxes(annotations.offsets, annotations.labels, annotations.boxes)
+    findings.add_each(catalogue.BOX_DUPLICATE, repeated, annotations.object_place)
+    findings.add_each(catalogue.CROWD, np.flatnonzero(annotations.crowd), annotations.object_place)
+    without = np.flatnonzero(np.diff(annotations.offsets) == 0)
+    findings.add_each(catalogue.IMAGE_WITHOUT_OBJECTS, without, annotations.image_place)
+    used = np.bincount(annotations.labels, minlength=len(annotations.class_names))
+    unused = np.flatnonzero(used == 0) if len(annotations.labels) else ()
+    findings.add_each(catalogue.CLASS_UNUSED, unused, lambda label: repr(annotations.class_names[label]))
 
 
 def by_policy(findings: Sequence[Finding], on_bad_box: str) -> tuple[Finding, ...]:
@@ -183,30 +278,3 @@ def near_duplicate_boxes(annotations: Annotations, *, iou: float = 0.9) -> np.nd
     pairs = near_duplicate_pairs(annotations.offsets, labels, annotations.training_boxes, iou=iou)
     first, second = annotations.boxes[pairs[:, 0]], annotations.boxes[pairs[:, 1]]
     return pairs[(first != second).any(axis=1)]
-
-
-def inspect_coco(path: str | Path, *, on_bad_box: str = "clip") -> tuple[Annotations | None, tuple[Finding, ...]]:
-    """Return what can be used of a COCO file and everything that was found in it, errors included.
-
-    Nothing is raised for what is wrong with the file, and nothing is written. None: nothing can be used.
-    """
-    content, findings, fingerprint = read_coco(path)
-    if content is None:
-        return None, findings.all()
-    annotations = build_annotations(
-        source=str(path), **vars(content), findings=findings, fingerprint=fingerprint, on_bad_box=on_bad_box
-    )
-    return annotations, annotations.findings
-
-
-def read_annotations(path: str | Path, *, on_bad_box: str = "clip") -> Annotations:
-    """Return the content of a COCO file; nothing is taken from or written to a cache.
-
-    Raises:
-        DataError: there are errors among the findings.
-    """
-    annotations, findings = inspect_coco(path, on_bad_box=on_bad_box)
-    refuse_errors(findings)
-    if annotations is None:
-        raise ValueError(f"{path} has neither content nor errors")
-    return annotations

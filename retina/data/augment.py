@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import torch
 
-from retina.data.jpeg import Shrink
+from retina.data.images import Shrink
 from retina.data.samplers import SampleKey
 from retina.data.transforms.color import color_matrix
 from retina.data.transforms.crops import CROWD, LABEL, ScaleCrop

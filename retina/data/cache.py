@@ -23,8 +23,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from retina.data.annotations import Annotations, by_policy, read_annotations, refuse_errors
+from retina.data.annotations import Annotations, OnBadBox, by_policy, refuse_errors
 from retina.data.cache_folder import FORMAT_VERSION, load, sync, write
+from retina.data.coco.file import read_annotations
 from retina.data.findings import Fault, Finding, Place
 from retina.data.remote import is_remote, size_and_version
 
@@ -42,7 +43,7 @@ _SETTLED_NS = 2 * 10**9
 _ABANDONED_S = 24 * 3600  # what is half made and older was left by a process that was killed
 
 
-def open_annotations(path: str | Path, *, on_bad_box: str = "clip") -> Annotations:
+def open_annotations(path: str | Path, *, on_bad_box: OnBadBox = "clip") -> Annotations:
     """Return the content of a COCO file, mapped from its cache; the first to open a large file makes the cache.
 
     Args:
@@ -52,7 +53,7 @@ def open_annotations(path: str | Path, *, on_bad_box: str = "clip") -> Annotatio
     Raises:
         DataError: there are errors among the findings.
     """
-    policy = "drop" if on_bad_box == "drop" else "clip"  # error: the arrays of clip, judged below
+    policy: OnBadBox = "drop" if on_bad_box == "drop" else "clip"  # error: the arrays of clip, judged below
     stamp = _stamp(path)
     if stamp is None:
         return read_annotations(path, on_bad_box=on_bad_box)

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import os
-from functools import cached_property
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from retina.data import remote
-from retina.data.annotations import ON_BAD_IMAGE, Annotations, refuse_errors
+from retina.data.annotations import Annotations, refuse_errors
 from retina.data.cache import open_annotations
-from retina.data.findings import Finding
-from retina.data.flat_text import FlatText
-from retina.data.images import EXIF_POLICIES, image_path, read_shrunk
-from retina.data.jpeg import Shrink
-from retina.errors import ConfigError, DataError
+from retina.data.images import Shrink, image_path, read_shrunk
+from retina.errors import DataError
+from retina.ranges import checked
 from retina.structures import BoxTargets, Sample
 
 NUM_FIRST_IMAGES = 5  # where all of them are missing, the folder is taken for the wrong one
 
 
+@checked
 class DetectionDataset:
     """Images with boxes, parsed once into flat arrays that loader processes share.
 
@@ -36,9 +35,9 @@ class DetectionDataset:
         *,
         name: str,
         split: str,
-        exif: str = "ignore",
-        on_bad_box: str = "clip",
-        on_bad_image: str = "skip",
+        exif: Literal["ignore", "apply"] = "ignore",
+        on_bad_box: Literal["clip", "drop", "error"] = "clip",
+        on_bad_image: Literal["skip", "error"] = "skip",
         check_folder: bool = True,
     ) -> None:
         """Open ``annotations``; a file is parsed once and mapped from its cache from then on.
@@ -57,98 +56,41 @@ class DetectionDataset:
         Raises:
             DataError: the folder or the file cannot be used; the annotations have findings that are errors.
         """
-        if exif not in EXIF_POLICIES:
-            raise ConfigError(f"dataset.exif must be one of {', '.join(EXIF_POLICIES)}, got {exif!r}")
-        if on_bad_image not in ON_BAD_IMAGE:
-            raise ConfigError(f"dataset.on_bad_image must be one of {', '.join(ON_BAD_IMAGE)}, got {on_bad_image!r}")
         self.name, self.split, self.exif, self.on_bad_image = name, split, exif, on_bad_image
         self.images_root = Path(images) if images is not None and not remote.is_remote(images) else images
         self._resolved_root = None if images is None else self._resolve(images)
         if not isinstance(annotations, Annotations):
             annotations = open_annotations(annotations, on_bad_box=on_bad_box)
         refuse_errors(annotations.findings)
-        self.annotations = annotations
-        self.annotations_file = Path(annotations.source)
+        self._attach(annotations)
         if self.images_root is not None and check_folder:
             self._check_folder()  # a wrong folder is told now, not when the first batch is loaded
+
+    def _attach(self, annotations: Annotations) -> None:
+        self.annotations = annotations
+        self.annotations_file = Path(annotations.source)
+        self.fingerprint, self.findings = annotations.fingerprint, annotations.findings
+        self.category_ids, self.class_names = annotations.category_ids, annotations.class_names
+        self.image_ids, self.file_names = annotations.image_ids, annotations.file_names
+        self.sizes, self.offsets, self.boxes = annotations.sizes, annotations.offsets, annotations.boxes
+        self.labels, self.areas, self.crowd = annotations.labels, annotations.areas, annotations.crowd
+        self.num_classes, self.num_objects = len(self.class_names), int((~self.crowd).sum())
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The arrays go with the annotations, which are mapped again where they have a cache.
+        arrays = {field.name for field in fields(Annotations)}
+        return {name: value for name, value in vars(self).items() if name not in arrays}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._attach(self.annotations)
 
     def __len__(self) -> int:
         return len(self.image_ids)
 
     @property
-    def category_ids(self) -> tuple[int, ...]:
-        """Return ``(K,)`` category ids, ascending; label k is ``category_ids[k]``."""
-        return self.annotations.category_ids
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Return ``(K,)`` names."""
-        return self.annotations.class_names
-
-    @property
-    def image_ids(self) -> np.ndarray:
-        """Return ``(n,)`` int64 ids in the file's order."""
-        return self.annotations.image_ids
-
-    @property
-    def file_names(self) -> FlatText:
-        """Return ``(n,)`` names relative to the folder of images."""
-        return self.annotations.file_names
-
-    @property
-    def sizes(self) -> np.ndarray:
-        """Return ``(n, 2)`` int64 (height, width)."""
-        return self.annotations.sizes
-
-    @property
-    def boxes(self) -> np.ndarray:
-        """Return ``(m, 4)`` float64 xywh as in the file."""
-        return self.annotations.boxes
-
-    @property
-    def labels(self) -> np.ndarray:
-        """Return ``(m,)`` int64 in [0, K)."""
-        return self.annotations.labels
-
-    @property
-    def areas(self) -> np.ndarray:
-        """Return ``(m,)`` float64 as in the file."""
-        return self.annotations.areas
-
-    @property
-    def crowd(self) -> np.ndarray:
-        """Return ``(m,)`` bool."""
-        return self.annotations.crowd
-
-    @property
-    def offsets(self) -> np.ndarray:
-        """Return ``(n + 1,)`` int64."""
-        return self.annotations.offsets
-
-    @property
-    def findings(self) -> tuple[Finding, ...]:
-        """Return what was found wrong or odd in the annotations, none of it an error."""
-        return self.annotations.findings
-
-    @property
     def notes(self) -> list[str]:
-        """Return the findings in sentences."""
         return list(self.annotations.notes)
-
-    @property
-    def fingerprint(self) -> str:
-        """Return the sha256 of the annotation file, hexadecimal."""
-        return self.annotations.fingerprint
-
-    @property
-    def num_classes(self) -> int:
-        """Return K."""
-        return len(self.class_names)
-
-    @cached_property
-    def num_objects(self) -> int:
-        """Return the number of boxes that are not crowds."""
-        return int((~self.crowd).sum())
 
     def image_file(self, index: int) -> Path:
         """Return the file of image ``index`` on disk; DataError where it is missing or not allowed."""
@@ -176,7 +118,11 @@ class DetectionDataset:
         height, width = (int(side) for side in self.sizes[index])
         if stored != (height, width):
             raise self._size_error(index, path, stored)
-        targets = _resized(self.targets(index), stored, image.shape)
+        targets = self.targets(index)
+        if image.shape[:2] != stored:  # sides apart, since each was rounded
+            scale = torch.tensor([image.shape[1] / width, image.shape[0] / height] * 2, dtype=torch.float64)
+            boxes, crowd_boxes = ((part * scale).float() for part in (targets.boxes, targets.crowd_boxes))
+            targets = BoxTargets(boxes, targets.labels, crowd_boxes)
         return Sample(image, targets, image_id=int(self.image_ids[index]), original_size=(height, width))
 
     def targets(self, index: int) -> BoxTargets:
@@ -192,15 +138,8 @@ class DetectionDataset:
 
         Annotation ids are renumbered from 1: pycocotools takes a match with annotation 0 for no match.
         """
-        image_of_object = self.image_ids.repeat(self.offsets[1:] - self.offsets[:-1]).tolist()
-        columns = zip(
-            image_of_object,
-            self.labels.tolist(),
-            self.boxes.tolist(),
-            self.areas.tolist(),
-            self.crowd.tolist(),
-            strict=True,
-        )
+        owners = self.image_ids.repeat(np.diff(self.offsets)).tolist()
+        objects = zip(owners, self.labels.tolist(), self.boxes.tolist(), self.areas.tolist(), strict=True)
         annotations = [
             {
                 "id": number,
@@ -208,9 +147,9 @@ class DetectionDataset:
                 "category_id": self.category_ids[label],
                 "bbox": box,
                 "area": area,
-                "iscrowd": int(crowd),
+                "iscrowd": int(self.crowd[number - 1]),
             }
-            for number, (image_id, label, box, area, crowd) in enumerate(columns, start=1)
+            for number, (image_id, label, box, area) in enumerate(objects, start=1)
         ]
         images = [
             {"id": image_id, "file_name": file_name, "height": height, "width": width}
@@ -218,10 +157,7 @@ class DetectionDataset:
                 self.image_ids.tolist(), self.file_names, self.sizes.tolist(), strict=True
             )
         ]
-        categories = [
-            {"id": category_id, "name": name}
-            for category_id, name in zip(self.category_ids, self.class_names, strict=True)
-        ]
+        categories = [{"id": i, "name": name} for i, name in zip(self.category_ids, self.class_names, strict=True)]
         return {"info": {}, "images": images, "annotations": annotations, "categories": categories}
 
     def _check_folder(self) -> None:
@@ -229,21 +165,20 @@ class DetectionDataset:
         errors = []
         for index in range(min(len(self), NUM_FIRST_IMAGES)):
             try:
-                self._check_image(index)
+                path = self.image_path(index)
             except DataError as error:
                 errors.append(error)
-            else:
+                continue
+            if not remote.is_remote(path) or remote.exists(path):
                 return
-        raise errors[0]
-
-    def _check_image(self, index: int) -> None:
-        path = self.image_path(index)
-        if remote.is_remote(path) and not remote.exists(path):
-            raise DataError(
-                f"{self._place(index)} does not exist: {path}",
-                why="the annotation file lists it",
-                fix=f"give the address that holds it as dataset.root or dataset.{self.split}.images",
+            errors.append(
+                DataError(
+                    f"{self._place(index)} does not exist: {path}",
+                    why="the annotation file lists it",
+                    fix=f"give the address that holds it as dataset.root or dataset.{self.split}.images",
+                )
             )
+        raise errors[0]
 
     def _resolve(self, images: str | Path) -> str:
         if remote.is_remote(images):
@@ -256,27 +191,17 @@ class DetectionDataset:
         return os.path.realpath(images)
 
     def _place(self, index: int) -> str:
-        return f"image {self.image_ids[index]} {self.file_names[index]!r}"
+        return self.annotations.image_place(index).text
 
-    def _size_error(self, index: int, path: str, shape: tuple[int, ...]) -> DataError:
-        stored = (shape[0], shape[1])
-        said = (int(self.sizes[index, 0]), int(self.sizes[index, 1]))
-        if said == stored[::-1] and self.exif == "ignore":
+    def _size_error(self, index: int, path: str, stored: tuple[int, int]) -> DataError:
+        height, width = (int(side) for side in self.sizes[index])
+        if (width, height) == stored and self.exif == "ignore":
             fix = "if the boxes were drawn on the turned picture, set dataset.exif=apply"
         else:
             fix = "give the images that were annotated, or correct height and width together with the boxes"
         return DataError(
             f"{self._place(index)} has {stored[1]} x {stored[0]} pixels, "
-            f"but {said[1]} x {said[0]} in {self.annotations_file}: {path}",
+            f"but {width} x {height} in {self.annotations_file}: {path}",
             why="the boxes are in pixels of an image of another size",
             fix=fix,
         )
-
-
-def _resized(targets: BoxTargets, size: tuple[int, int], shape: tuple[int, ...]) -> BoxTargets:
-    """Return ``targets`` of an image of ``size`` on pixels of ``shape``; sides apart, since each was rounded."""
-    if shape[:2] == size:
-        return targets
-    scale = torch.tensor([shape[1] / size[1], shape[0] / size[0]] * 2, dtype=torch.float64)
-    boxes, crowd_boxes = ((part * scale).float() for part in (targets.boxes, targets.crowd_boxes))
-    return BoxTargets(boxes, targets.labels, crowd_boxes)

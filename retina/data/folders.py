@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from retina.data import remote
-from retina.data.annotations import Annotations, inspect_coco
+from retina.data.annotations import Annotations
 from retina.data.catalogue import SPLIT_UNREADABLE
+from retina.data.coco.file import inspect_coco
 from retina.data.dataset import DetectionDataset
 from retina.data.findings import Finding, Place
 from retina.errors import DataError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -11,11 +12,27 @@ import numpy as np
 
 from retina.data import remote
 from retina.data.file_names import leaves_folder
-from retina.data.jpeg import COLOR_FLAGS, Shrink, jpeg_size, reduced_size
 from retina.errors import DataError
 
+# How many times smaller than stored an image of (height, width) may be decoded: 1, 2, 4 or 8.
+Shrink = Callable[[int, int], int]
+
+# A JPEG is made of 8 x 8 cosines; leaving out the high ones gives it at 1/2, 1/4 or 1/8, near to the mean over each
+# square of pixels. Sides are rounded up. Source: libjpeg.txt, "Decompression parameter selection", scale_denom.
+COLOR_FLAGS = {
+    1: cv2.IMREAD_COLOR,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
 # 1: the pixels as stored; 0: turned as the EXIF orientation says, as image viewers show them.
 EXIF_POLICIES = {"ignore": cv2.IMREAD_IGNORE_ORIENTATION, "apply": 0}
+
+# Markers of a file. Source: ITU-T T.81, table B.1.
+_START_OF_IMAGE = b"\xff\xd8"
+_FRAMES = {0xC0, 0xC1, 0xC2}  # baseline, extended and progressive; the rare others are decoded whole
+_WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
+_BEFORE_NO_FRAME = {0xD9, 0xDA}  # end of image, start of scan
 
 
 def image_path(folder: str, file_name: str, place: str) -> str:
@@ -59,28 +76,21 @@ def encoded_image(path: str) -> np.ndarray:
 
 
 def read_image(path: str, place: str, *, exif: str = "ignore") -> np.ndarray:
-    """Return ``(H, W, 3)`` uint8 RGB pixels; grey images get three equal channels, transparency is dropped.
-
-    Args:
-        path: as returned by :func:`image_path`.
-        place: how an error names the image.
-        exif: ``ignore`` (the pixels as stored) or ``apply`` (turned as the camera noted).
-
-    Raises:
-        DataError: the file cannot be read or decoded.
-    """
+    """Return ``(H, W, 3)`` uint8 RGB pixels as stored, for the rest as :func:`read_shrunk`."""
     return read_shrunk(path, place, exif=exif)[0]
 
 
 def read_shrunk(
     path: str, place: str, *, exif: str = "ignore", shrink: Shrink | None = None
 ) -> tuple[np.ndarray, tuple[int, int]]:
-    """Return pixels as :func:`read_image` does, of a JPEG perhaps fewer, and the (height, width) of all of them.
+    """Return ``(H, W, 3)`` uint8 RGB pixels, of a JPEG perhaps fewer, and the (height, width) of all of them.
+
+    Grey images get three equal channels, transparency is dropped.
 
     Args:
         path: as returned by :func:`image_path`, or an address.
         place: how an error names the image.
-        exif: ``ignore`` or ``apply``; the size is that of the turned image, too.
+        exif: ``ignore`` (the pixels as stored) or ``apply`` (turned as the camera noted, the size too).
         shrink: says how many times smaller a JPEG may be decoded; sides are rounded up. None: as stored.
 
     Raises:
@@ -119,3 +129,34 @@ def _plan(encoded: np.ndarray, exif: str, shrink: Shrink | None) -> tuple[tuple[
     if exif == "apply" and height == width and stored[0] != stored[1]:
         return stored, 1  # rounding up made it square: whether it was turned could not be seen
     return stored, denominator
+
+
+def jpeg_size(encoded: bytes | memoryview) -> tuple[int, int] | None:
+    """Return the stored (height, width), or None for what is no JPEG that can be decoded smaller.
+
+    Source: ITU-T T.81, B.1.1 (markers), B.2.2 (frame header). Reads lengths only, a few microseconds.
+    """
+    if bytes(encoded[:2]) != _START_OF_IMAGE:
+        return None
+    place, end = 2, len(encoded)
+    while place + 9 <= end and encoded[place] == 0xFF:
+        marker = encoded[place + 1]
+        if marker == 0xFF:  # any number of fill bytes may stand before a marker
+            place += 1
+        elif marker in _WITHOUT_LENGTH:
+            place += 2
+        elif marker in _FRAMES:
+            precision, *sides = encoded[place + 4 : place + 9]
+            height, width = sides[0] << 8 | sides[1], sides[2] << 8 | sides[3]
+            # Height 0 means that it stands behind the first scan.
+            return (height, width) if precision == 8 and height and width else None
+        elif marker in _BEFORE_NO_FRAME or 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xCC):
+            return None
+        else:
+            place += 2 + max(2, encoded[place + 2] << 8 | encoded[place + 3])
+    return None
+
+
+def reduced_size(height: int, width: int, denominator: int) -> tuple[int, int]:
+    """Return (height, width) of an image that is decoded ``denominator`` times smaller."""
+    return -(-height // denominator), -(-width // denominator)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from retina.data.dataset import DetectionDataset
-from retina.data.jpeg import Shrink
+from retina.data.images import Shrink
 from retina.data.samplers import epoch_order
 from retina.errors import DataError
 from retina.structures import Sample

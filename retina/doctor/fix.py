@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from retina.data.annotations import inspect_coco
 from retina.data.catalogue import IMAGE_SIDES_SWAPPED
+from retina.data.coco.file import inspect_coco
 from retina.doctor.corrections import Changes, correct
 from retina.doctor.examine import Examination, SplitExam
 from retina.errors import DataError, first_five

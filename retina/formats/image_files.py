@@ -10,8 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from retina.data.file_names import leaves_folder
-from retina.data.images import image_path
-from retina.data.jpeg import jpeg_size
+from retina.data.images import image_path, jpeg_size
 from retina.errors import DataError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")

@@ -9,9 +9,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from retina.data.annotations import NO_ID, Annotations, annotation_name, build_annotations
+from retina.data.annotations import NO_ID, Annotations, RawAnnotations, annotation_name, build_annotations
 from retina.data.catalogue import LEFT_OUT
 from retina.data.findings import Findings, error, warning
+from retina.data.flat_text import FlatText
 from retina.formats.image_files import image_sizes
 
 CLASS_UNKNOWN = error(
@@ -110,12 +111,11 @@ class SplitRows:
         with np.errstate(invalid="ignore", over="ignore"):  # boxes that are not finite are about to be left out
             boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
             areas = boxes[:, 2] * boxes[:, 3]
-        return build_annotations(
-            source=self.source,
+        raw = RawAnnotations(
             category_ids=tuple(range(1, len(class_names) + 1)),
             class_names=tuple(class_names),
             image_ids=np.arange(1, len(names) + 1, dtype=np.int64),
-            file_names=names,
+            file_names=FlatText(names),
             sizes=sizes,
             image_of_object=owner,
             labels=labels,
@@ -123,10 +123,9 @@ class SplitRows:
             areas=areas,
             crowd=np.array(self._ignored, dtype=bool)[kept],
             object_ids=np.array(self._ids, dtype=np.int64)[kept],
-            findings=self.findings,
-            fingerprint=self._fingerprint(class_names),
-            on_bad_box=on_bad_box,
         )
+        fingerprint = self._fingerprint(class_names)
+        return build_annotations(raw, self.findings, source=self.source, fingerprint=fingerprint, on_bad_box=on_bad_box)
 
     def _sorted_images(self, root: str, exif: str, on_bad_image: str) -> tuple[list[str], np.ndarray, np.ndarray]:
         """Return names and sizes of the images that stay, and the new position of each old one (-1: left out)."""

@@ -10,26 +10,27 @@ import pytest
 
 from retina.data.annotations import (
     NO_ID,
+    RawAnnotations,
     annotation_name,
     build_annotations,
-    inspect_coco,
     near_duplicate_boxes,
-    read_annotations,
     refuse_errors,
+    usable_boxes,
 )
+from retina.data.coco.file import inspect_coco, read_annotations
 from retina.data.findings import Findings
-from retina.errors import ConfigError, DataError
+from retina.data.flat_text import FlatText
+from retina.errors import DataError
 
 
 def build(boxes, *, labels=None, names=("a.jpg", "b.jpg"), classes=("cat", "dog"), **changed):
     """Two images of 100 x 200 (height, width); objects belong to the first unless ``owner`` says otherwise."""
     count = len(boxes)
     columns = {
-        "source": "boxes.csv",
         "category_ids": range(1, len(classes) + 1),
         "class_names": classes,
-        "image_ids": [1, 2],
-        "file_names": names,
+        "image_ids": np.array([1, 2]),
+        "file_names": FlatText(names),
         "sizes": np.array([[100, 200], [100, 200]]),
         "image_of_object": np.zeros(count, dtype=np.int64),
         "labels": np.zeros(count, dtype=np.int64) if labels is None else np.array(labels),
@@ -37,10 +38,11 @@ def build(boxes, *, labels=None, names=("a.jpg", "b.jpg"), classes=("cat", "dog"
         "areas": np.ones(count),
         "crowd": np.zeros(count, dtype=bool),
         "object_ids": np.arange(count) + 10,
-        "findings": Findings("boxes.csv"),
-        "fingerprint": "0" * 64,
     }
-    return build_annotations(**columns | changed)
+    settings = {name: changed.pop(name) for name in ("findings", "on_bad_box") if name in changed}
+    findings = settings.pop("findings", Findings("boxes.csv"))
+    raw = RawAnnotations(**columns | changed)
+    return build_annotations(raw, findings, source="boxes.csv", fingerprint="0" * 64, **settings)
 
 
 def found(annotations) -> dict[str, tuple[str, int, tuple[str, ...]]]:
@@ -138,7 +140,7 @@ def test_a_box_that_leaves_its_image_is_clipped_dropped_or_refused(policy, kept)
 
 
 def test_an_unknown_policy_is_refused():
-    with pytest.raises(ConfigError, match="on_bad_box must be one of clip, drop, error, got 'keep'"):
+    with pytest.raises(ValueError, match="on_bad_box must be one of clip, drop, error, got 'keep'"):
         build([], on_bad_box="keep")
 
 
@@ -264,3 +266,49 @@ def test_annotations_survive_pickling_for_processes_that_are_spawned():
     assert again.findings == arrays.findings
     np.testing.assert_array_equal(again.boxes, arrays.boxes)
     assert list(again.file_names) == ["a.jpg", "b.jpg"]
+
+
+SIZES = np.array([[100, 200], [50, 60]])
+
+
+def usable(owner, boxes, policy):
+    """The positions that stay, the clipped corners, what was found, and what was read."""
+    m = len(owner)
+    zeros = np.zeros(m)
+    names, numbers = FlatText(["a.jpg", "b.jpg"]), np.arange(m) + 100
+    raw = RawAnnotations(
+        (1,), ("cat",), np.array([7, 9]), names, SIZES, np.array(owner), zeros, boxes, zeros, zeros > 0, numbers
+    )
+    findings = Findings("a")
+    order, corners = usable_boxes(raw, findings, policy)
+    return order, corners, {fault.name: count for fault, count in findings.counts.items() if count}, raw
+
+
+def test_usable_boxes_are_sorted_by_image_and_stay_in_order_within():
+    boxes = np.array([[1, 1, 5, 5], [2, 2, 5, 5], [3, 3, 5, 5], [4, 4, 5, 5.0]])
+    order, corners, found, _ = usable([1, 0, 1, 0], boxes, "clip")
+    assert order is not None
+    assert order.tolist() == [1, 3, 0, 2]
+    assert corners[0].tolist() == [1, 1, 6, 6]
+    assert found == {}
+
+
+@pytest.mark.parametrize(("policy", "kept"), [("clip", [0, 5]), ("error", [0, 5]), ("drop", [5])])
+def test_each_trouble_is_counted_under_its_kind(policy, kept):
+    boxes = np.array([[55, 1, 10, 5], [np.nan, 1, 1, 1], [1, 1, 0, 1], [60, 1, 5, 5], [1, 1, -1, np.inf], [1, 1, 5, 5]])
+    order, _, found, raw = usable([1] * 6, boxes, policy)
+    assert order is not None
+    assert order.tolist() == kept
+    assert found == {
+        "box-not-finite": 2, "box-without-size": 1, "box-outside": 1, "box-leaves-image": 1, "boxes-mostly-unusable": 4,
+    }  # fmt: skip
+    assert str(raw.object_place(3)) == "annotation 103, image 9 'b.jpg'"
+
+
+def test_exactly_half_may_be_unusable():
+    _, _, found, _ = usable([0, 0], np.array([[1, 1, 0, 0], [1, 1, 5, 5.0]]), "clip")
+    assert "boxes-mostly-unusable" not in found
+
+
+def test_boxes_that_all_stay_in_order_are_not_copied():
+    assert usable([0, 0, 1], np.ones((3, 4)), "clip")[0] is None

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from retina.data import cache, cache_folder
-from retina.data.annotations import read_annotations
 from retina.data.cache import open_annotations
+from retina.data.coco.file import read_annotations
 from retina.data.dataset import DetectionDataset
 from retina.errors import DataError
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from retina.data.annotations import read_annotations
 from retina.data.cache_folder import load, open_folder, sync, write
+from retina.data.coco.file import read_annotations
 from retina.errors import DataError
 
 

@@ -9,7 +9,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from retina.data.dataset import DetectionDataset
-from retina.errors import ConfigError, DataError
+from retina.errors import DataError
 
 # README of the shared folder: what pycocotools must print for its detections.
 OFFICIAL = [
@@ -139,7 +139,7 @@ def test_sides_that_are_swapped_point_to_the_exif_setting(coco_folder, content):
 
 
 def test_an_unknown_exif_policy_is_refused(coco_folder):
-    with pytest.raises(ConfigError, match="exif must be one of ignore, apply, got 'turn'"):
+    with pytest.raises(ValueError, match=r"exif must be one of ignore, apply, got 'turn'"):
         DetectionDataset(None, coco_folder / "instances.json", name="tiny", split="val", exif="turn")
 
 

@@ -19,8 +19,7 @@ from PIL import Image
 
 from retina.data.augment import Augment
 from retina.data.dataset import DetectionDataset
-from retina.data.images import read_image, read_shrunk
-from retina.data.jpeg import reduced_size
+from retina.data.images import read_image, read_shrunk, reduced_size
 from retina.data.loader import AugmentedImages
 from retina.data.samplers import SampleKey
 from retina.data.transforms.crops import ScaleCrop

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from retina.data.jpeg import COLOR_FLAGS, jpeg_size, reduced_size
+from retina.data.images import COLOR_FLAGS, jpeg_size, reduced_size
 
 
 def pixels(height: int, width: int) -> np.ndarray:

@@ -8,7 +8,7 @@ import torch
 
 from retina.data.dataset import DetectionDataset
 from retina.data.shapes import ShapesFolder
-from retina.data.subset import subset, take_images
+from retina.data.subset import subset
 
 
 @pytest.fixture
@@ -78,13 +78,13 @@ def test_the_smallest_share_is_one_image_and_the_whole_is_the_data_set_itself(sh
 
 @pytest.mark.parametrize("fraction", [0, -0.5, 1.01, float("nan")])
 def test_what_is_no_share_is_refused(shapes, fraction):
-    with pytest.raises(ValueError, match=r"dataset\.fraction must be greater than 0 and at most 1"):
+    with pytest.raises(ValueError, match=r"fraction must be greater than 0 and at most 1"):
         subset(shapes, fraction)
 
 
 def test_images_are_taken_in_the_order_asked_for_with_their_objects(dataset):
     annotations = dataset.annotations
-    taken = take_images(annotations, np.array([4, 3, 0]))
+    taken = annotations.take(np.array([4, 3, 0]))
     assert taken.image_ids.tolist() == annotations.image_ids[[4, 3, 0]].tolist()
     for index, place in enumerate((4, 3, 0)):
         ours = slice(taken.offsets[index], taken.offsets[index + 1])

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from retina.data.annotations import NO_ID
 from retina.data.catalogue import ANNOTATION_ID_UNUSABLE, AREA_ASSUMED
 from retina.data.coco.json_stream import DUPLICATE_KEYS
 from retina.data.coco.records import (
-    NO_ID,
     Problem,
     box_of,
     check_annotation,

@@ -6,12 +6,23 @@ import gc
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from retina.data.annotations import (
+    NO_ID,
+    Annotations,
+    OnBadBox,
+    RawAnnotations,
+    annotation_name,
+    build_annotations,
+    image_place,
+    object_place,
+    refuse_errors,
+)
 from retina.data.catalogue import (
     ANNOTATION_ID_TWICE,
     BYTE_ORDER_MARK,
@@ -32,31 +43,39 @@ from retina.data.catalogue import (
 )
 from retina.data.coco.columns import SECTIONS, CocoColumns, RecordPlace
 from retina.data.coco.json_stream import JsonError, JsonStream
-from retina.data.coco.records import NO_ID, annotation_name, image_place, is_whole, object_place
-from retina.data.findings import Findings, Place
+from retina.data.coco.records import is_whole
+from retina.data.findings import Finding, Findings, Place
 from retina.data.flat_text import FlatText
 from retina.data.remote import read_chunks
 from retina.errors import DataError
 
 
-@dataclass(frozen=True)
-class CocoContent:
-    """The columns of a file without its errors, annotations in the file's order."""
+def inspect_coco(path: str | Path, *, on_bad_box: OnBadBox = "clip") -> tuple[Annotations | None, tuple[Finding, ...]]:
+    """Return what can be used of a COCO file and everything that was found in it, errors included.
 
-    category_ids: tuple[int, ...]  # (K,) ascending
-    class_names: tuple[str, ...]  # (K,)
-    image_ids: np.ndarray  # (n,) int64
-    file_names: FlatText  # (n,)
-    sizes: np.ndarray  # (n, 2) int64 (height, width)
-    image_of_object: np.ndarray  # (m,) int64 positions in image_ids
-    labels: np.ndarray  # (m,) int64 positions in category_ids
-    boxes: np.ndarray  # (m, 4) float64 xywh
-    areas: np.ndarray  # (m,) float64
-    crowd: np.ndarray  # (m,) bool
-    object_ids: np.ndarray  # (m,) int64
+    Nothing is raised for what is wrong with the file, and nothing is written. None: nothing can be used.
+    """
+    raw, findings, fingerprint = read_coco(path)
+    if raw is None:
+        return None, findings.all()
+    annotations = build_annotations(raw, findings, source=str(path), fingerprint=fingerprint, on_bad_box=on_bad_box)
+    return annotations, annotations.findings
 
 
-def read_coco(path: str | Path) -> tuple[CocoContent | None, Findings, str]:
+def read_annotations(path: str | Path, *, on_bad_box: OnBadBox = "clip") -> Annotations:
+    """Return the content of a COCO file; nothing is taken from or written to a cache.
+
+    Raises:
+        DataError: there are errors among the findings.
+    """
+    annotations, findings = inspect_coco(path, on_bad_box=on_bad_box)
+    refuse_errors(findings)
+    if annotations is None:
+        raise ValueError(f"{path} has neither content nor errors")
+    return annotations
+
+
+def read_coco(path: str | Path) -> tuple[RawAnnotations | None, Findings, str]:
     """Return what can be used of a COCO file, what is wrong with it, and its sha256; None where nothing can be used.
 
     Nothing is raised for what is wrong with the file. Memory is that of the columns and of one batch of records.
@@ -113,7 +132,7 @@ class _Ending:
         self.file_names = FlatText.join(columns.file_names)
         self.image_order = np.argsort(self.image_ids, kind="stable")
 
-    def content(self) -> CocoContent | None:
+    def content(self) -> RawAnnotations | None:
         """Return the columns without errors, all errors named; None where there are no images or no categories."""
         columns = self.columns
         self._check_sections()
@@ -133,7 +152,7 @@ class _Ending:
         with np.errstate(invalid="ignore", over="ignore"):  # boxes that are not finite are left out later
             areas[unknown] = boxes[unknown, 2] * boxes[unknown, 3]
         parts = (owner, labels, boxes, areas, _taken(columns.crowd, np.bool_), object_ids)
-        return CocoContent(
+        return RawAnnotations(
             tuple(category_ids.tolist()),
             tuple(record["name"] for record in categories),
             self.image_ids,

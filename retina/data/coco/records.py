@@ -24,13 +24,9 @@ from retina.data.catalogue import (
 )
 from retina.data.coco.json_stream import DUPLICATE_KEYS
 from retina.data.file_names import leaves_folder
-from retina.data.findings import Fault, Place
+from retina.data.findings import Fault
 
 Problem = tuple[Fault, str]  # what is wrong, and what was found: "found '40'"
-
-# An annotation without a usable id stands for itself by its number, counted from here.
-NO_ID = -(2**63)
-_LAST_NO_ID = -(2**62)
 
 
 def check_category(record: Any) -> list[Problem]:
@@ -106,21 +102,6 @@ def is_whole(value: object) -> bool:
 def is_number(value: object) -> bool:
     """Tell whether ``value`` is a number that float64 can hold; NaN and infinity are."""
     return type(value) is float or (type(value) is int and abs(value) < 2**63)
-
-
-def annotation_name(object_id: int) -> str:
-    """Return how a message names an annotation by its id, or by its number in the file."""
-    return f"annotation {object_id}" if object_id > _LAST_NO_ID else f"annotation number {object_id - NO_ID + 1}"
-
-
-def image_place(image_id: int, file_name: str, detail: str = "") -> Place:
-    """Return how a message names an image: ``image 17 'a.jpg' (detail)``."""
-    return Place(f"image {image_id} {file_name!r}" + (f" ({detail})" if detail else ""), image_id)
-
-
-def object_place(object_id: int, image: Place) -> Place:
-    """Return how a message names an object of ``image``: ``annotation 880011, image 17 'a.jpg'``."""
-    return Place(f"{annotation_name(object_id)}, {image}", image.image_id, object_id)
 
 
 def _check_shape(section: str, record: Any) -> list[Problem]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from retina.data.annotations import NO_ID
 from retina.data.coco import columns as coco_columns
 from retina.data.coco.columns import CocoColumns
-from retina.data.coco.records import NO_ID
 
 ANNOTATIONS = [
     {"id": n, "image_id": n % 3, "category_id": 1 + n % 2, "bbox": [n, 1.5, 4, 5], "area": 20, "iscrowd": n % 2}

@@ -9,8 +9,7 @@ import os
 import numpy as np
 import pytest
 
-from retina.data.annotations import inspect_coco, read_annotations
-from retina.data.coco.file import read_coco
+from retina.data.coco.file import inspect_coco, read_annotations, read_coco
 from retina.errors import DataError
 
 

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
+from retina.data.annotations import annotation_name
 from retina.data.coco.records import (
-    annotation_name,
     box_of,
     check_annotation,
     check_category,
