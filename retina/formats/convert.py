@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import re
 import shutil
@@ -22,7 +23,6 @@ from retina.formats.writers import WRITERS, ImageRecord
 
 Images = Literal["link", "copy", "none"]
 _AREA_TOLERANCE = 0.5  # square pixels: below this an area is that of the box
-_CHUNK = 2**20
 
 
 @dataclass
@@ -113,16 +113,8 @@ def _count_outlines(file: Path) -> int:
     """Return how many outlines a COCO file has, without parsing it; 0 for what is no file."""
     if file.suffix != ".json" or not file.is_file():
         return 0
-    count, tail = 0, b""
-    pattern = re.compile(rb'"segmentation"\s*:\s*[\[{]\s*[^\]\s]')
-    with file.open("rb") as content:
-        while chunk := content.read(_CHUNK):
-            whole = tail + chunk
-            end = 0
-            for found in pattern.finditer(whole):
-                count, end = count + 1, found.end()
-            tail = whole[max(end, len(whole) - 64) :]
-    return count
+    with file.open("rb") as content, mmap.mmap(content.fileno(), 0, access=mmap.ACCESS_READ) as raw:
+        return sum(1 for _ in re.finditer(rb'"segmentation"\s*:\s*[\[{]\s*[^\]\s]', raw))
 
 
 def _check_names(dataset: DetectionDataset, to: str) -> None:

@@ -84,15 +84,20 @@ def _add_row(cells: dict[str, str], number: int, inside: Callable[[str], str | N
     texts = [cells[column] for column in ("x1", "y1", "x2", "y2")]
     if all(text.lower() in _NOTHING for text in (*texts, cells["class"])):
         return
-    try:
-        corners = [float(text) for text in texts]
-    except ValueError:
+    corners = _corners(texts)
+    if corners is None:
         rows.findings.add(ROW_BROKEN, f"line {number}, image {name!r}: corners {', '.join(map(repr, texts))}")
-        return
-    if not cells["class"]:
+    elif not cells["class"]:
         rows.findings.add(ROW_BROKEN, f"line {number}, image {name!r}: no class")
-        return
-    rows.add(image, cells["class"], corners, number=number)
+    else:
+        rows.add(image, cells["class"], corners, number=number)
+
+
+def _corners(texts: Sequence[str]) -> list[float] | None:
+    try:
+        return [float(text) for text in texts]
+    except ValueError:
+        return None
 
 
 def _size(cells: dict[str, str]) -> tuple[int, int] | None:
@@ -138,18 +143,10 @@ def _header(cells: Sequence[str]) -> dict[str, int] | None:
 
 def _without_header(cells: Sequence[str], file: Path) -> dict[str, int]:
     """Return the positions of six columns in the usual order, if the first line fits them."""
-    if len(cells) == 6 and all(cell.lower() in _NOTHING or _is_number(cell) for cell in cells[1:5]):
+    if len(cells) == len(COLUMNS) and _corners([cell or "nan" for cell in cells[1:5]]) is not None:
         return {column: position for position, column in enumerate(COLUMNS)}
     raise DataError(
         f"the first line of the table is neither a header nor an object: {file}",
         why=f"it is {', '.join(map(repr, cells[:8]))}",
         fix="begin it with image,x1,y1,x2,y2,class, in any order; corners are pixels",
     )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
