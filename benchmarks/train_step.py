@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from retina.benchmark.measure import Timing, alternate, peak_memory, report
 from retina.benchmark.peer import PeerTrainStep, build_peer, peer_images, peer_targets
-from retina.benchmark.steps import TrainStep
+from retina.benchmark.steps import TrainStep, without_progress
 from retina.benchmark.synthetic import synthetic_images, synthetic_targets
 from retina.detection.anchors import AnchorGenerator
 from retina.detection.assign import Assigner
@@ -85,7 +85,7 @@ def build_step(contestant: str, case: Case) -> TrainStep | PeerTrainStep:
         return TrainStep(
             model=model,
             criterion=Criterion(FocalLoss(**({"implementation": "plain"} if "focal" in case.plain else {})), L1Loss()),
-            optimizer=build_sgd(model, lr=0.0),
+            optimizer=without_progress(build_sgd(model, lr=1.0)),
             assigner=Assigner(anchors, assign="dense" if "assign" in case.plain else "window"),
             images=images,
             objects=objects,
@@ -96,7 +96,7 @@ def build_step(contestant: str, case: Case) -> TrainStep | PeerTrainStep:
     memory_format = torch.channels_last if contestant == CHANNELS_LAST else torch.contiguous_format
     peer = build_peer(model, anchors, depth=DEPTH, num_classes=NUM_CLASSES).to(memory_format=memory_format)
     pixels = peer_images(model, images, memory_format)
-    return PeerTrainStep(peer, build_sgd(peer, lr=0.0), pixels, peer_targets(objects), case.autocast)
+    return PeerTrainStep(peer, without_progress(build_sgd(peer, lr=1.0)), pixels, peer_targets(objects), case.autocast)
 
 
 def rows_of(case: Case, options: argparse.Namespace) -> list[dict[str, object]]:

@@ -74,7 +74,7 @@ def world_size() -> int:
 
 
 def is_main() -> bool:
-    """Tell whether this process writes files and talks to the user (rank 0)."""
+    """Return whether this process writes files and talks to the user (rank 0)."""
     return rank() == 0
 
 

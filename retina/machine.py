@@ -1,14 +1,52 @@
-"""The arithmetic of the network: which precision the device does natively, autocast and gradient scaling."""
+"""How the network computes here: device, precision, gradient scaling, compilation."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import nn
 
+from retina import distributed
 from retina.errors import ConfigError
 
 _DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+# Their work depends on the size of the images only; the box subnet computes another number of cells in every step.
+COMPILED_PARTS = ("backbone", "fpn", "class_subnet")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and in what precision the network runs."""
+
+    device: torch.device
+    precision: str  # float32, bf16 or fp16
+
+    @classmethod
+    def resolve(cls, device: str | torch.device, precision: str, *, section: str = "train") -> Machine:
+        """Return what the settings ``device`` and ``precision`` mean here; errors name those of ``section``."""
+        prefix = f"{section}." if section else ""
+        if isinstance(device, str):
+            device = torch.device(resolve_device_type(device, setting=f"{prefix}device"))
+        return cls(device, resolve_precision(precision, device, setting=f"{prefix}precision"))
+
+    @classmethod
+    @contextmanager
+    def of_rank(cls, device: str, precision: str, *, section: str = "train") -> Iterator[Machine]:
+        """Join the processes that torchrun started, if any, for the block; yield the machine of this rank."""
+        device_type = cls.resolve(device, "float32", section=section).device.type
+        try:
+            yield cls.resolve(distributed.setup(device_type), precision, section=section)
+        finally:
+            distributed.teardown()
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """Return a context in which the network runs in the precision."""
+        return autocast(self.precision, self.device)
 
 
 def resolve_device_type(device: str, *, setting: str = "train.device") -> str:
@@ -33,13 +71,11 @@ def resolve_precision(precision: str, device: torch.device, *, setting: str = "t
         )
     if precision != "auto":
         return precision
-    return "bf16" if _has_native_bf16(device) else "float32"
-
-
-def _has_native_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        native = torch.cuda.get_device_capability(device) >= (8, 0)
+    else:
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16" if native else "float32"
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[None]:
@@ -54,3 +90,14 @@ def gradient_scaler(precision: str, device: torch.device) -> torch.amp.GradScale
     Source: Micikevicius et al. 2018, Mixed Precision Training, section 3.2.
     """
     return torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+
+
+def compile_parts(model: nn.Module, *, backend: str | Callable[..., Any] = "inductor") -> None:
+    """Compile the parts of ``model`` in place when they are first called; names of parameters stay."""
+    for name in COMPILED_PARTS:
+        model.get_submodule(name).compile(backend=backend)
+
+
+def without_compilation() -> AbstractContextManager[None]:
+    """Return a context in which compiled parts run as written: evaluation has other image sizes, and few steps."""
+    return torch.compiler.set_stance("force_eager")

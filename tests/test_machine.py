@@ -1,12 +1,26 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
-from retina import machine as precision
+from retina import distributed
+from retina import machine as machine_module
 from retina.errors import ConfigError
-from retina.machine import autocast, gradient_scaler, resolve_device_type, resolve_precision
+from retina.machine import (
+    COMPILED_PARTS,
+    Machine,
+    autocast,
+    compile_parts,
+    gradient_scaler,
+    resolve_device_type,
+    resolve_precision,
+    without_compilation,
+)
+from retina.models.retinanet import RetinaNet, build_retinanet
 from retina.settings import PRECISIONS
+from retina.structures import BoxCells, ImageBatch
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -76,7 +90,7 @@ def test_fp16_needs_a_gpu():
 
 
 def test_every_precision_but_auto_has_a_type():
-    assert set(PRECISIONS) - {"auto"} == set(precision._DTYPES)
+    assert set(PRECISIONS) - {"auto"} == set(machine_module._DTYPES)
 
 
 @pytest.mark.parametrize(("chosen", "dtype"), [("float32", torch.float32), ("bf16", torch.bfloat16)])
@@ -98,3 +112,87 @@ def test_gradients_are_scaled_in_fp16_only(chosen):
     assert scaler.state_dict() == {}
     # Built for the CPU, where it needs no GPU: the choice is what is looked at.
     assert gradient_scaler("fp16", CPU).is_enabled()
+
+
+def test_a_machine_is_resolved_from_the_names_of_a_section(gpu, cpu_with):
+    gpu(False)
+    cpu_with(amx=True)
+    assert Machine.resolve("auto", "auto") == Machine.resolve(CPU, "auto") == Machine(CPU, "bf16")
+    with Machine.resolve("cpu", "bf16").autocast():
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(("section", "prefix"), [("train", "train."), ("", "")])
+def test_mistakes_name_the_setting_of_the_section(gpu, section, prefix):
+    gpu(False)
+    with pytest.raises(ConfigError, match=f"error: {prefix}device=cuda, but"):
+        Machine.resolve("cuda", "auto", section=section)
+    with pytest.raises(ConfigError, match=f"error: {prefix}precision=fp16 needs a GPU"):
+        Machine.resolve("cpu", "fp16", section=section)
+
+
+def test_the_machine_of_a_rank_is_left_with_the_block(gpu, monkeypatch):
+    gpu(False)
+    told = []
+    monkeypatch.setattr(distributed, "setup", lambda device_type: told.append(device_type) or CPU)
+    monkeypatch.setattr(distributed, "teardown", lambda: told.append("left"))
+    with Machine.of_rank("auto", "float32") as machine:
+        assert (machine, told) == (Machine(CPU, "float32"), ["cpu"])
+    assert told == ["cpu", "left"]
+
+
+# Compilation
+
+
+IMAGES = ImageBatch(
+    torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)),
+    torch.tensor([[64, 64]]),
+)
+
+
+@pytest.fixture
+def model() -> RetinaNet:
+    torch.manual_seed(0)
+    return build_retinanet(
+        num_classes=2,
+        num_anchors=9,
+        backbone={"depth": 18},
+        weights="imagenet",
+        load_weights=False,
+        fpn_channels=16,
+        tower_channels=16,
+        tower_depth=1,
+    )
+
+
+def outputs_and_gradients(model: RetinaNet) -> tuple[torch.Tensor, ...]:
+    predictions = model(IMAGES, BoxCells(torch.tensor([3, 40, 500])))
+    (predictions.logits.sin().sum() + predictions.deltas.sin().sum()).backward()
+    gradients = tuple(p.grad for p in model.parameters() if p.grad is not None)
+    return (predictions.logits.detach(), predictions.deltas.detach(), *gradients)
+
+
+def test_a_compiled_network_gives_the_same_outputs_gradients_and_names(model):
+    plain = copy.deepcopy(model)
+    seen: list[int] = []
+
+    def count(graph, inputs):
+        seen.append(len(inputs))
+        return graph.forward
+
+    compile_parts(model, backend=count)
+    for ours, expected in zip(outputs_and_gradients(model), outputs_and_gradients(plain), strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
+    assert len(seen) >= len(COMPILED_PARTS), "something was compiled"
+    assert list(model.state_dict()) == list(plain.state_dict())
+
+
+def test_evaluation_and_copies_are_not_compiled(model):
+    def refuse(graph, inputs):
+        raise AssertionError("compiled after all")
+
+    compile_parts(model, backend=refuse)
+    with torch.no_grad(), without_compilation():
+        model(IMAGES)
+    with torch.no_grad():
+        copy.deepcopy(model)(IMAGES)

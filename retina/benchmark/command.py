@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from retina.benchmark.flops import convolution_peak
 from retina.benchmark.measure import report
 from retina.benchmark.speed import Variant, Workload, add_memory, measure_speed, variants
-from retina.benchmark.steps import Detection, TrainStep
+from retina.benchmark.steps import Detection, TrainStep, without_progress
 from retina.benchmark.synthetic import synthetic_images, synthetic_scores, synthetic_targets
 from retina.command_settings import MeasuringSettings
 from retina.commands.building import (
@@ -97,7 +97,7 @@ def prepare(written: str, variant: Variant) -> Callable[[], object]:
     """
     config = OmegaConf.create(written)
     assert isinstance(config, DictConfig)
-    for path, value in {**variant.changes, "optimizer.lr": 0.0}.items():
+    for path, value in variant.changes.items():
         OmegaConf.update(config, path, value, force_add=True)
     settings = MeasuringSettings(**config.benchmark)
     machine = Machine(torch.device(resolve_device_type(config.train.device)), variant.precision)
@@ -143,7 +143,7 @@ def _train_step(
     return TrainStep(
         model=model,
         criterion=build_criterion(config).to(machine.device),
-        optimizer=build_optimizer(config, model, config.train.batch_size),
+        optimizer=without_progress(build_optimizer(config, model, config.train.batch_size)),
         assigner=assigner,
         images=images,
         objects=synthetic_targets(

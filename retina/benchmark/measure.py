@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from retina.training.environment import describe_environment
+from retina.training.manifest import describe_environment
 
 Function = Callable[[], object]
 

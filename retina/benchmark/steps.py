@@ -19,6 +19,13 @@ from retina.structures import BoxTargets, Detections, ImageBatch, Predictions
 Autocast = Callable[[], AbstractContextManager]
 
 
+def without_progress(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """Put the learning rate of ``optimizer`` at 0, so that every step does the same work, and return it."""
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    return optimizer
+
+
 class Update:
     """One update by an ``optimizer`` after a ``loss()``: what ours and the peer's step have in common."""
 

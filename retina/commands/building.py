@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import random
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, get_type_hints
 
@@ -25,9 +24,8 @@ from retina.detection.assign import Assigner
 from retina.detection.criterion import Criterion
 from retina.detection.losses.classification import ClassificationLoss
 from retina.errors import CheckpointError, ConfigError
-from retina.machine import autocast, resolve_precision
+from retina.machine import Machine as Machine
 from retina.settings import RunSettings
-from retina.training.optimizers import scaled_lr
 
 _QUOTED = re.compile(r"'([\w.]+)'")  # the target, in Hydra's message
 
@@ -41,24 +39,6 @@ def run_settings(config: DictConfig) -> RunSettings:
         for name, schema in schemas.items()
     }
     return RunSettings(**sections)
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Where and in what precision the network runs."""
-
-    device: torch.device
-    precision: str
-
-    @classmethod
-    def resolve(cls, device: torch.device, precision: str, *, setting: str = "train.precision") -> Machine:
-        """Return ``device`` with what ``precision=auto`` means there; errors name ``setting``."""
-        return cls(device, resolve_precision(precision, device, setting=setting))
-
-    @property
-    def autocast(self) -> Callable[[], Any]:
-        """Return a maker of contexts in which the network runs in the precision."""
-        return partial(autocast, self.precision, self.device)
 
 
 def build_node(node: Any, **filled_in: Any) -> Any:
@@ -175,8 +155,5 @@ def _sum_over_ranks(loss: nn.Module, value: torch.Tensor) -> torch.Tensor:
 
 
 def build_optimizer(config: DictConfig, model: nn.Module, batch_size: int) -> torch.optim.Optimizer:
-    """Build the optimizer with the learning rate that holds for ``batch_size`` images."""
-    node = OmegaConf.to_container(config.optimizer, resolve=True)
-    assert isinstance(node, dict)
-    lr = scaled_lr(node.pop("lr"), node.pop("lr_batch_size", None), batch_size)
-    return build_node(node, model=model, lr=lr)
+    """Build the optimizer for steps of ``batch_size`` images."""
+    return build_node(config.optimizer, model=model, batch_size=batch_size)

@@ -36,8 +36,9 @@ from retina.machine import resolve_device_type
 from retina.models.backbones.resnet import resolve_norm
 from retina.settings import ImageSettings, RunSettings
 from retina.training.checkpoint import load_checkpoint, resolve_checkpoint
+from retina.training.manifest import update_manifest, write_manifest
 from retina.training.progress import Progress
-from retina.training.run_directory import create_run_directory, update_manifest, write_manifest
+from retina.training.run_directory import create_run_directory
 from retina.training.run_log import RunLog
 from retina.training.trainer import Trainer
 
@@ -98,7 +99,7 @@ def evaluate(config: DictConfig) -> None:
         return
     device = distributed.setup(resolve_device_type(config.device, setting="device"))
     try:
-        _evaluate_checkpoint(config, Machine.resolve(device, config.precision, setting="precision"))
+        _evaluate_checkpoint(config, Machine.resolve(device, config.precision, section=""))
     finally:
         distributed.teardown()
 
@@ -106,7 +107,7 @@ def evaluate(config: DictConfig) -> None:
 def load_predictor(config: DictConfig) -> Predictor:
     """Build the detector of the checkpoint ``config.ckpt`` for single images."""
     device = torch.device(resolve_device_type(config.device, setting="device"))
-    machine = Machine.resolve(device, config.precision, setting="precision")
+    machine = Machine.resolve(device, config.precision, section="")
     state = load_trained(resolve_checkpoint(config.ckpt))
     saved = model_config_from(str(state["config"]))
     assigner = build_assigner(saved["anchors"])

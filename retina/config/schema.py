@@ -44,12 +44,11 @@ FILLED_IN: dict[str, frozenset[str]] = {
     "model.backbone": frozenset({"norm"}),
     "anchors": frozenset({"anchors", "center_heat"}),
     "augment": frozenset({"short_side", "long_side", "reduced_decoding", "seed"}),
-    "optimizer": frozenset({"model"}),
+    "optimizer": frozenset({"model", "batch_size"}),
 }
 
 # Settings that the builder uses itself instead of handing them to the target, with their types.
 BUILDER_TAKES: dict[str, dict[str, str]] = {
-    "optimizer": {"lr_batch_size": "int | None"},
     "loss.box": {"focal_gamma": "float | None"},
     "augment": {"until": "float | str | None", "afterwards": "Sequence[Any]"},
     "dataset": {"fraction": "float", "fraction_seed": "int"},

@@ -21,9 +21,9 @@ class BadImages:
     Every rank notes what its own batches say; :meth:`agree` gives all of them the same list at the same step.
     """
 
-    num_images: int = 0  # of the training data; at least one bad image is borne
+    num_images: int = 0  # of the training data; at least one bad image is tolerated
     known: list[str] = field(default_factory=list)  # of the whole run, in the order in which they were met
-    _met: set[str] = field(default_factory=set)  # since this start: a run goes on once its images are mended
+    _met: set[str] = field(default_factory=set)  # since this start: a run can be resumed once its images are mended
     _noted: list[str] = field(default_factory=list)  # by this rank since the last :meth:`agree`
 
     def note(self, batches: Iterable[Batch]) -> None:
@@ -45,15 +45,15 @@ class BadImages:
 
     @property
     def too_many(self) -> bool:
-        """Tell whether the run has to stop."""
+        """Return whether the run has to stop."""
         return len(self._met) >= MAX_COUNT or len(self._met) > max(1, MAX_SHARE * self.num_images)
 
     def error(self) -> DataError:
         """Return what is told where the run stops."""
         return DataError(
             f"{len(self._met)} of {self.num_images} training images cannot be used: {first_five(sorted(self._met))}",
-            why=f"more than {MAX_SHARE:.0%} of the images (one in any case is borne), or {MAX_COUNT}, are too many to "
-            "train without. Everything is saved; train.log names each of them",
+            why=f"more than {MAX_SHARE:.0%} of the images (one in any case is tolerated), or {MAX_COUNT}, are too many "
+            "to train without. Everything is saved; train.log names each of them",
             fix="mend the files, then go on with resume=; python tools/doctor.py dataset=... finds them all",
         )
 
@@ -66,5 +66,5 @@ class BadImages:
         return {"known": list(self.known)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on with the list of a run; what is met again is not told again."""
+        """Resume with the list of a run; what is met again is not told again."""
         self.known = [str(reason) for reason in state.get("known", ())]

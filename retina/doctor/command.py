@@ -26,9 +26,10 @@ from retina.doctor.detector_view import Lens
 from retina.doctor.examine import Examination, examine
 from retina.doctor.fix import correct_splits
 from retina.doctor.page import html_page
-from retina.doctor.report import as_values, print_report, verdict, write_json
+from retina.doctor.report import as_values, print_report, verdict
 from retina.drawing.tables import progress
 from retina.errors import ConfigError, DataError, first_five
+from retina.files import write_json_atomically
 from retina.machine import resolve_device_type, resolve_precision
 
 _SPEED_REPEATS = 3
@@ -113,10 +114,11 @@ def _write(out: Path, examination: Examination, settings: ExaminingSettings, fix
     galleries = {split: gallery(exam, settings.num_pictures) for split, exam in examination.splits.items()}
     date = datetime.datetime.now().strftime("%Y-%m-%d %H:%M")
     command = f"python {' '.join(sys.argv)}"
+    values = {**as_values(examination), "fixes": fixes, "command": command}
     page = html_page(examination, cases_of(examination), galleries, command=command, date=date)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        write_json(out / "dataset_report.json", {**as_values(examination), "fixes": fixes, "command": command})
+        write_json_atomically(out / "dataset_report.json", values, indent=1)
         (out / "dataset_report.html").write_bytes(page.encode("utf-8", "replace"))
     except OSError as error:
         raise ConfigError(f"the report cannot be written ({error.strerror}): {out}", fix="out=<a folder>") from None

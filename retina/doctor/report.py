@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -13,7 +11,7 @@ from rich.text import Text
 
 from retina.data.findings import Finding
 from retina.doctor.detector_view import SIZE_NAMES
-from retina.doctor.examine import Examination
+from retina.doctor.examine import Examination, SplitExam
 from retina.drawing.tables import format_table, one_line
 from retina.errors import counted
 
@@ -30,26 +28,27 @@ def as_values(examination: Examination) -> dict[str, Any]:
         "name": examination.name,
         "images_looked_at": examination.looked_at,
         "counts": examination.counts(),
-        "splits": {
-            split: {
-                "annotations": str(exam.dataset.annotations_file) if exam.dataset else None,
-                "images_folder": str(exam.dataset.images_root) if exam.dataset else None,
-                "sha256": exam.dataset.fingerprint if exam.dataset else None,
-                "images": len(exam.dataset) if exam.dataset else None,
-                "objects": exam.dataset.num_objects if exam.dataset else None,
-                "crowds": int(exam.dataset.crowd.sum()) if exam.dataset else None,
-                "classes": len(exam.dataset.class_names) if exam.dataset else None,
-                "detector_view": exam.view.summary() if exam.view else None,
-            }
-            for split, exam in examination.splits.items()
-        },
-        "findings": [{"split": split or None, **finding_values(finding)} for split, finding in examination.findings()],
+        "splits": {split: _split_values(exam) for split, exam in examination.splits.items()},
+        "findings": [{"split": split or None, **_finding_values(finding)} for split, finding in examination.findings()],
         "speed": dict(examination.speed),
     }
 
 
-def finding_values(finding: Finding) -> dict[str, Any]:
-    """Return a finding as plain values."""
+def _split_values(exam: SplitExam) -> dict[str, Any]:
+    dataset = exam.dataset
+    return {
+        "annotations": str(dataset.annotations_file) if dataset else None,
+        "images_folder": str(dataset.images_root) if dataset else None,
+        "sha256": dataset.fingerprint if dataset else None,
+        "images": len(dataset) if dataset else None,
+        "objects": dataset.num_objects if dataset else None,
+        "crowds": int(dataset.crowd.sum()) if dataset else None,
+        "classes": dataset.num_classes if dataset else None,
+        "detector_view": exam.view.summary() if exam.view else None,
+    }
+
+
+def _finding_values(finding: Finding) -> dict[str, Any]:
     fault = finding.fault
     return {
         "kind": fault.name,
@@ -62,12 +61,6 @@ def finding_values(finding: Finding) -> dict[str, Any]:
         "places": [str(place) for place in finding.places],
         "file": finding.file,
     }
-
-
-def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write ``values`` to ``path``; what is not a legal number is a bug, so it is refused."""
-    text = json.dumps(values, ensure_ascii=False, indent=1, allow_nan=False)
-    path.write_text(text.encode("utf-8", "backslashreplace").decode("utf-8") + "\n", encoding="utf-8")
 
 
 def print_report(examination: Examination, console: Console) -> None:
@@ -151,28 +144,16 @@ def speed_lines(examination: Examination) -> list[str]:
             f"{speed['seconds']:.2f} s{memory}; an epoch: {speed['epoch_minutes']:.1f} minutes"]  # fmt: skip
 
 
-def finding_text(finding: Finding) -> str:
-    """Return how many of what, and what becomes of them."""
-    what = f"{finding.count:,} {finding.what}"
-    return f"{what} ({finding.fault.outcome})" if finding.fault.outcome else what
-
-
 def _findings_table(found: Sequence[tuple[str, Finding]]) -> Table:
     table = Table(show_lines=False, pad_edge=False, expand=False, box=None, header_style="bold")
     for name in ("", "split", "what", "where (the first five)"):
         table.add_column(name, overflow="fold")
     for split, finding in found:
-        where = counted(finding.places, finding.count) if finding.places else ""
-        if finding.fault.fix and finding.fault.severity != "note":
-            where += ("\n" if where else "") + f"fix: {finding.fault.fix}"
-        table.add_row(
-            Text(finding.fault.severity, style=_STYLES[finding.fault.severity]),
-            Text(split or "all"),
-            Text(_printable(finding_text(finding))),
-            Text(_printable(where)),
-        )
+        fault = finding.fault
+        what = f"{finding.count:,} {finding.what}" + (f" ({fault.outcome})" if fault.outcome else "")
+        lines = [counted(finding.places, finding.count)] if finding.places else []
+        if fault.fix and fault.severity != "note":
+            lines.append(f"fix: {fault.fix}")
+        severity = Text(fault.severity, style=_STYLES[fault.severity])
+        table.add_row(severity, Text(split or "all"), Text(one_line(what)), Text("\n".join(map(one_line, lines))))
     return table
-
-
-def _printable(text: str) -> str:
-    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)

@@ -6,10 +6,8 @@ import mmap
 import os
 import re
 import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -18,6 +16,7 @@ import numpy as np
 
 from retina.data.dataset import DetectionDataset
 from retina.errors import ConfigError, DataError, first_five
+from retina.files import make_folder_atomically
 from retina.formats.image_files import IMAGE_SUFFIXES
 from retina.formats.writers import WRITERS, ImageRecord
 
@@ -65,17 +64,20 @@ def convert(
         if images != "none":
             _check_images(dataset)
     summary = Summary()
-    with _new_folder(out) as folder:
-        writer = WRITERS[to](folder, next(iter(datasets.values())).class_names, whole_pixels=whole_pixels)
-        for split, dataset in datasets.items():
-            for index in range(len(dataset)):
-                record = _record(dataset, index, writer.place(split, dataset.file_names[index]))
-                writer.add(split, record)
-                if images != "none":
-                    _place_image(dataset.image_file(index), folder / record.place, link=images == "link")
-                advance()
-            _count(summary, split, dataset, keeps_numbers=writer.keeps_numbers)
-        writer.finish(datasets)
+    try:
+        with make_folder_atomically(out) as folder:
+            writer = WRITERS[to](folder, next(iter(datasets.values())).class_names, whole_pixels=whole_pixels)
+            for split, dataset in datasets.items():
+                for index in range(len(dataset)):
+                    record = _record(dataset, index, writer.place(split, dataset.file_names[index]))
+                    writer.add(split, record)
+                    if images != "none":
+                        _place_image(dataset.image_file(index), folder / record.place, link=images == "link")
+                    advance()
+                _count(summary, split, dataset, keeps_numbers=writer.keeps_numbers)
+            writer.finish(datasets)
+    except OSError as error:
+        raise DataError(f"out cannot be written ({error.strerror}): {out}", fix="out=<a new folder>") from error
     summary.said += writer.said
     return summary
 
@@ -155,23 +157,3 @@ def _place_image(source: Path, target: Path, *, link: bool) -> None:
         except OSError:  # another file system, or one without links
             pass
     shutil.copyfile(resolved, target)
-
-
-@contextmanager
-def _new_folder(out: Path) -> Iterator[Path]:
-    """Yield a folder that becomes ``out`` when the block ends, and vanishes when it fails."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    except OSError as error:
-        raise ConfigError(f"out cannot be made ({error.strerror}): {out}", fix="out=<a folder>") from None
-    try:
-        folder.chmod(0o755)  # mkdtemp makes it private
-        yield folder
-        folder.rename(out)  # onto an empty folder, too
-    except OSError as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise DataError(f"out cannot be written ({error.strerror}): {out}") from error
-    except BaseException:  # also Ctrl-C: nothing half-written stays
-        shutil.rmtree(folder, ignore_errors=True)
-        raise

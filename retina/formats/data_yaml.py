@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from retina.errors import DataError
-from retina.formats.folder import SPLITS, check_class_names
+from retina.formats.folder import SPLITS, check_class_names, read_text
 
 _MAX_BYTES = 4 * 2**20  # the names of 100,000 classes; YAML of some size can unfold into gigabytes
 _EXAMPLE = "data.yaml has the lines 'train: images/train', 'val: images/val' and 'names: [first, second]'"
@@ -91,18 +91,14 @@ def _find(root: Path) -> Path:
 
 
 def _load(file: Path) -> tuple[bytes, Mapping[str, Any]]:
-    try:
-        raw = file.read_bytes()
-    except OSError as error:
-        raise DataError(f"data.yaml cannot be read ({error.strerror}): {file}") from None
+    raw, text = read_text(file, "data.yaml")
     if len(raw) > _MAX_BYTES:
         raise DataError(f"data.yaml has more than {_MAX_BYTES // 2**20} MB: {file}")
     try:
-        text = raw.decode("utf-8-sig")
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
             raise DataError(f"data.yaml has YAML aliases, which can unfold without end: {file}", fix="write them out")
         tree = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         # ValueError: a date that is none.
         raise DataError(f"data.yaml is not YAML: {file}", why=" ".join(str(error).split()), fix=_EXAMPLE) from None
     if not isinstance(tree, dict):

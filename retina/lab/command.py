@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 
 from retina.commands.building import Machine, build_assigner, build_criterion, build_node
@@ -29,7 +28,6 @@ from retina.lab.findings import Findings
 from retina.lab.page import Drawn, Section, as_file, write_page
 from retina.lab.pictures import Picture, curve_pictures, finding_pictures
 from retina.lab.tables import finding_tables
-from retina.machine import resolve_device_type
 from retina.settings import ImageSettings
 from retina.training.checkpoint import resolve_checkpoint
 
@@ -79,9 +77,7 @@ def families(part: str) -> list[LossFamily]:
 
 def look_at_checkpoint(config: DictConfig, chosen: Mapping[str, Any]) -> tuple[Findings, dict[str, str], Path]:
     """Return what the checkpoint's losses look like, facts to show beside it, and where its pictures belong."""
-    machine = Machine.resolve(
-        torch.device(resolve_device_type(config.device, setting="device")), config.precision, setting="precision"
-    )
+    machine = Machine.resolve(config.device, config.precision, section="")
     path = resolve_checkpoint(config.ckpt)
     state = load_trained(path)
     saved = model_config_from(str(state["config"]))

@@ -23,17 +23,17 @@ from retina.files import replace_atomically, write_text_atomically
 
 _LOGGER = logging.getLogger(__name__)
 
-_PLAIN_TYPES = (str, int, float, bool, type(None))
+_PLAIN_TYPES = (str, int, float, bool, type(None), Tensor, nn.Parameter)
 _ZIP_MAGIC = b"PK\x03\x04"  # what torch.save has written since torch 1.6
 _DIGEST = re.compile(r"^([0-9a-f]{64})\b")
-
-# What torch.load raises for files that are cut short or not of its kind; found by feeding it such files.
-_UNREADABLE = (
-    pickle.UnpicklingError, RuntimeError, OSError, ValueError, LookupError, EOFError, AttributeError, TypeError,
-)  # fmt: skip
 _REFUSED_GLOBAL = re.compile(r"GLOBAL (\S+)")  # in the message of a weights_only load that met a class or function
 
+# What torch.load raises for files that are cut short or not of its kind; found by feeding it such files.
+_BROKEN = (pickle.UnpicklingError, RuntimeError, OSError, ValueError, LookupError, EOFError, AttributeError, TypeError)
+
 _FIX_DAMAGED = "use the run's other checkpoint (checkpoints/best.pt or checkpoints/last.pt), or copy the file again"
+_FIX_OTHER = "give a run directory or its checkpoints/best.pt"
+_FIX_MISSING = "ls runs/*/checkpoints shows the checkpoints of your runs"
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -50,15 +50,15 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
         RetinaError: the disk is full or the folder cannot be written. The earlier checkpoint stays as it was.
     """
     _check_plain(state, "state")
-    sidecar = _sidecar(path)
     try:
-        earlier = _known_digests(path)
+        # One of these is the digest of the file that stands there now.
+        earlier = (_listed_digests(path) or [_sha256(path)]) if path.exists() else []
         with replace_atomically(path) as file:
             writer = _HashingWriter(file)
-            _save(state, writer)
+            writer.save(state)
             digest = writer.sha256.hexdigest()
-            write_text_atomically(sidecar, _sidecar_text(path, [digest, *earlier]))
-        write_text_atomically(sidecar, _sidecar_text(path, [digest]))
+            _list_digests(path, [digest, *earlier])
+        _list_digests(path, [digest])
     except OSError as error:
         raise RetinaError(
             f"the checkpoint could not be written: {path}: {error.strerror or error}",
@@ -77,20 +77,20 @@ def load_checkpoint(path: Path, *, required_keys: Collection[str] = ()) -> dict[
     _check_sha256(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except _UNREADABLE as error:
+    except _BROKEN as error:
         raise _unreadable(path, error) from error
     if not isinstance(state, dict):
         raise CheckpointError(
             f"not a checkpoint of this project: {path} holds a {type(state).__name__}",
             why="a checkpoint is a dictionary of named parts",
-            fix="give a run directory or its checkpoints/best.pt",
+            fix=_FIX_OTHER,
         )
     absent = [key for key in required_keys if key not in state]
     if absent:
         raise CheckpointError(
             f"the checkpoint lacks {', '.join(map(repr, absent))}: {path} (it holds {', '.join(map(str, state))})",
             why="another program, or another version of this one, wrote it",
-            fix="give a run directory or its checkpoints/best.pt",
+            fix=_FIX_OTHER,
         )
     return state
 
@@ -99,28 +99,27 @@ def resolve_checkpoint(path: str | Path, *, prefer: Literal["best", "last"] = "b
     """Return the checkpoint file that ``path`` means: itself, or in a run directory best.pt, else last.pt.
 
     Args:
-        prefer: ``"last"`` for going on with a run.
+        prefer: ``"last"`` to resume a run.
 
     Raises:
         CheckpointError: no such file or folder, or a folder without checkpoints.
     """
     path = Path(path).expanduser()
-    if not path.is_dir():
-        if not path.is_file():
-            raise CheckpointError(
-                f"no such checkpoint or run directory: {path}",
-                why=f"relative paths start at {Path.cwd()}",
-                fix="ls runs/*/checkpoints shows the checkpoints of your runs",
-            )
+    if path.is_file():
         return path
-    names = ("best.pt", "last.pt") if prefer == "best" else ("last.pt", "best.pt")
-    for file in (path / "checkpoints" / name for name in names):
-        if file.is_file():
-            return file
+    if not path.is_dir():
+        raise CheckpointError(
+            f"no such checkpoint or run directory: {path}",
+            why=f"relative paths start at {Path.cwd()}",
+            fix=_FIX_MISSING,
+        )
+    for name in (f"{prefer}.pt", "last.pt", "best.pt"):
+        if (path / "checkpoints" / name).is_file():
+            return path / "checkpoints" / name
     raise CheckpointError(
         f"no checkpoint in {path}",
         why="there is neither checkpoints/best.pt nor checkpoints/last.pt: it is no run, or has not saved yet",
-        fix="ls runs/*/checkpoints shows the checkpoints of your runs",
+        fix=_FIX_MISSING,
     )
 
 
@@ -129,6 +128,7 @@ class _HashingWriter:
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.sha256 = file, hashlib.sha256()
+        self.flush = file.flush
         self.error: OSError | None = None
 
     def write(self, chunk: bytes) -> int:
@@ -139,18 +139,14 @@ class _HashingWriter:
             self.error = error
             raise
 
-    def flush(self) -> None:
-        self.file.flush()
-
-
-def _save(state: dict[str, Any], writer: _HashingWriter) -> None:
-    try:
-        torch.save(state, cast(BinaryIO, writer))
-    except RuntimeError as error:
-        # torch's C++ writer turns a full disk into "unexpected pos": tell the cause instead.
-        if writer.error is not None:
-            raise writer.error from error
-        raise
+    def save(self, state: dict[str, Any]) -> None:
+        try:
+            torch.save(state, cast(BinaryIO, self))
+        except RuntimeError as error:
+            # torch's C++ writer turns a full disk into "unexpected pos": tell the cause instead.
+            if self.error is not None:
+                raise self.error from error
+            raise
 
 
 def _check_plain(value: Any, where: str) -> None:
@@ -163,7 +159,7 @@ def _check_plain(value: Any, where: str) -> None:
     elif type(value) in (list, tuple):
         for index, item in enumerate(value):
             _check_plain(item, f"{where}[{index}]")
-    elif type(value) not in (*_PLAIN_TYPES, Tensor, nn.Parameter):
+    elif type(value) not in _PLAIN_TYPES:
         kind = f"{type(value).__module__}.{type(value).__qualname__}"
         raise ValueError(f"{where} is a {kind}; a checkpoint holds tensors and plain values only")
 
@@ -174,9 +170,7 @@ def _check_is_checkpoint(path: Path) -> None:
             start = file.read(len(_ZIP_MAGIC))
     except FileNotFoundError as error:
         raise CheckpointError(
-            f"no such checkpoint: {path}",
-            why=f"relative paths start at {Path.cwd()}",
-            fix="ls runs/*/checkpoints shows the checkpoints of your runs",
+            f"no such checkpoint: {path}", why=f"relative paths start at {Path.cwd()}", fix=_FIX_MISSING
         ) from error
     except OSError as error:
         raise CheckpointError(
@@ -187,7 +181,7 @@ def _check_is_checkpoint(path: Path) -> None:
         raise CheckpointError(
             f"not a checkpoint: {path} ({path.stat().st_size:,} bytes)",
             why="it does not start as a file of torch.save does",
-            fix="give a run directory or its checkpoints/best.pt",
+            fix=_FIX_OTHER,
         )
 
 
@@ -195,9 +189,7 @@ def _check_sha256(path: Path) -> None:
     expected = _listed_digests(path)
     if not expected:
         _LOGGER.warning("%s has no sha256 beside it: whether it is whole could not be verified", path)
-        return
-    found = _sha256(path)
-    if found not in expected:
+    elif (found := _sha256(path)) not in expected:
         raise CheckpointError(
             f"the checkpoint is damaged: {path} (sha256 {found[:12]}..., expected {expected[0][:12]}...)",
             why=f"the file was cut short or changed after it was written ({path.stat().st_size:,} bytes now)",
@@ -205,28 +197,18 @@ def _check_sha256(path: Path) -> None:
         )
 
 
-def _sidecar(path: Path) -> Path:
-    return path.with_name(f"{path.name}.sha256")
-
-
-def _sidecar_text(path: Path, digests: list[str]) -> str:
-    return "".join(f"{digest}  {path.name}\n" for digest in digests)
+def _list_digests(path: Path, digests: list[str]) -> None:
+    lines = "".join(f"{digest}  {path.name}\n" for digest in digests)
+    write_text_atomically(path.with_name(f"{path.name}.sha256"), lines)
 
 
 def _listed_digests(path: Path) -> list[str]:
     """Return the digests beside ``path``, the newest first; none where they cannot be read."""
     try:
-        lines = _sidecar(path).read_text(errors="replace").splitlines()
+        lines = path.with_name(f"{path.name}.sha256").read_text(errors="replace").splitlines()
     except OSError:
         return []
     return [match[1] for line in lines if (match := _DIGEST.match(line))]
-
-
-def _known_digests(path: Path) -> list[str]:
-    """Return digests of which one is that of the checkpoint at ``path`` now; none where there is no checkpoint yet."""
-    if not path.exists():
-        return []
-    return _listed_digests(path) or [_sha256(path)]
 
 
 def _sha256(path: Path) -> str:

@@ -11,18 +11,16 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TextIO
 
-from rich import console as rich_console
-from rich.console import RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn
+import rich.console
+from rich import progress
 from rich.text import Text
 
 # The names on a line of training, in this order; others follow.
-_TRAIN_NAMES = (
-    "train/loss", "train/loss_classification", "train/loss_box", "train/lr", "train/grad_norm",
-    "train/images_per_second",
-)  # fmt: skip
+_TRAIN_NAMES = tuple(
+    f"train/{name}" for name in ("loss", "loss_classification", "loss_box", "lr", "grad_norm", "images_per_second")
+)
 # The recalls and the parts of the validation loss are in metrics.jsonl and TensorBoard: twelve numbers are no line.
-_EVAL_NAMES = ("eval/AP", "eval/AP50", "eval/AP75", "eval/APs", "eval/APm", "eval/APl", "eval/loss")
+_EVAL_NAMES = tuple(f"eval/{name}" for name in ("AP", "AP50", "AP75", "APs", "APm", "APl", "loss"))
 
 _NUM_TIMINGS = 30  # log entries over which the remaining time is judged, evaluations included
 
@@ -44,24 +42,17 @@ class Console:
         self._clock = clock
         self._timings: deque[tuple[float, int]] = deque(maxlen=_NUM_TIMINGS)
         self._log = log_file.open("a", encoding="utf-8", buffering=1)
-        self._bar = _Bar(self._stream, num_steps) if _is_terminal(self._stream) else None
+        is_terminal = self._stream is not None and self._stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._bar = Bar(self._stream, num_steps) if is_terminal else None
 
     def say(self, text: str) -> None:
         """Show ``text`` and keep it in the log file."""
-        self.write_log(text)
+        self._log.write(log_entry(text))
         if self._bar is not None:
             # Neither markup nor wrapping: "[0.1, 0.2]" is no style, and a long path must stay in one piece.
             self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
             self._print(text)
-
-    def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        """Show ``rows`` under ``columns``; the first column is words, the others are numbers aligned to the right."""
-        self.say(format_table(title, columns, rows))
-
-    def write_log(self, text: str) -> None:
-        """Keep ``text`` in the log file only, such as a traceback."""
-        self._log.write(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {text}\n")
 
     def advance(self, step: int, epoch: float) -> None:
         """Move the progress bar to ``step``; in a pipe nothing happens."""
@@ -79,7 +70,7 @@ class Console:
         if self._bar is None or not is_training:
             self.say(line)
         else:
-            self.write_log(line)
+            self._log.write(log_entry(line))
             self._bar.show(values, eta)
         self.advance(step, epoch)
 
@@ -108,6 +99,48 @@ class Console:
         return timedelta(seconds=round((now - then) / (step - earlier_step) * max(self.num_steps - step, 0)))
 
 
+class Bar(progress.Progress):
+    """Rich's progress bar with a line of numbers below it."""
+
+    def __init__(self, stream: TextIO | None, num_steps: int) -> None:
+        self.numbers = Text("", no_wrap=True, overflow="ellipsis")
+        super().__init__(
+            progress.TextColumn("epoch {task.fields[epoch]:g}"),
+            progress.BarColumn(bar_width=20),  # the whole fits into 80 columns
+            progress.MofNCompleteColumn(),
+            progress.TaskProgressColumn(),
+            progress.TextColumn("{task.fields[pace]}"),
+            console=rich.console.Console(file=stream),
+            refresh_per_second=4,
+        )
+        self.steps = self.add_task("", total=num_steps, epoch=0, pace="")
+
+    def get_renderables(self) -> Iterable[rich.console.RenderableType]:
+        """Yield the bar, then the numbers."""
+        yield self.make_tasks_table(self.tasks)
+        yield self.numbers
+
+    def advance_to(self, step: int, epoch: float) -> None:
+        """Move to ``step``; the first time, appear."""
+        if not self.live.is_started:
+            self.start()
+        self.update(self.steps, completed=step, epoch=epoch)
+
+    def show(self, values: Mapping[str, float | None], eta: timedelta | None) -> None:
+        """Show the numbers of a step and the time that is left."""
+        speed = values.get("train/images_per_second")
+        parts = ["" if speed is None else f"{speed:.1f} images/s", "" if eta is None else f"ETA {eta}"]
+        self.update(self.steps, pace="  ".join(filter(None, parts)))
+        others = {name: value for name, value in values.items() if name != "train/images_per_second"}
+        # There are 80 columns or so: what every name begins with is left out here.
+        self.numbers.plain = format_scalars(others).replace("train/loss_", "").replace("train/", "")
+
+
+def log_entry(text: str) -> str:
+    """Return ``text`` as it stands in ``train.log``, after the time of day."""
+    return f"{datetime.now():%Y-%m-%d %H:%M:%S}  {text}\n"
+
+
 def format_scalars(values: Mapping[str, float | None]) -> str:
     """Return names and numbers of one log entry as one line."""
     if "train/loss" in values:
@@ -115,6 +148,14 @@ def format_scalars(values: Mapping[str, float | None]) -> str:
     else:
         names = [name for name in _EVAL_NAMES if name in values] or list(values)
     return "  ".join(f"{name} {_format_number(name, values[name])}" for name in names)
+
+
+def _format_number(name: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    if name.endswith("images_per_second"):
+        return f"{value:.1f}"
+    return f"{value:.4f}" if name.startswith("eval/") else f"{value:.4g}"
 
 
 def format_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -126,53 +167,6 @@ def format_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obj
     widths = [max(len(line[column]) for line in lines) for column in range(len(columns))]
     text = [_align(line, widths) for line in lines]
     return "\n".join([title, text[0], "-" * max(map(len, text)), *text[1:]])
-
-
-class _Bar(Progress):
-    """Rich's progress bar with a line of numbers below it."""
-
-    def __init__(self, stream: TextIO | None, num_steps: int) -> None:
-        self.numbers = Text("", no_wrap=True, overflow="ellipsis")
-        super().__init__(
-            TextColumn("epoch {task.fields[epoch]:g}"),
-            BarColumn(bar_width=20),  # the whole fits into 80 columns
-            MofNCompleteColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[pace]}"),
-            console=rich_console.Console(file=stream),
-            refresh_per_second=4,
-        )
-        self.steps = self.add_task("", total=num_steps, epoch=0, pace="")
-
-    def get_renderables(self) -> Iterable[RenderableType]:
-        """Yield the bar, then the numbers."""
-        yield self.make_tasks_table(self.tasks)
-        yield self.numbers
-
-    def advance_to(self, step: int, epoch: float) -> None:
-        if not self.live.is_started:
-            self.start()
-        self.update(self.steps, completed=step, epoch=epoch)
-
-    def show(self, values: Mapping[str, float | None], eta: timedelta | None) -> None:
-        speed = values.get("train/images_per_second")
-        parts = ["" if speed is None else f"{speed:.1f} images/s", "" if eta is None else f"ETA {eta}"]
-        self.update(self.steps, pace="  ".join(filter(None, parts)))
-        others = {name: value for name, value in values.items() if name != "train/images_per_second"}
-        # There are 80 columns or so: what every name begins with is left out here.
-        self.numbers.plain = format_scalars(others).replace("train/loss_", "").replace("train/", "")
-
-
-def _is_terminal(stream: TextIO | None) -> bool:
-    return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
-
-
-def _format_number(name: str, value: float | None) -> str:
-    if value is None:
-        return "-"
-    if name.endswith("images_per_second"):
-        return f"{value:.1f}"
-    return f"{value:.4f}" if name.startswith("eval/") else f"{value:.4g}"
 
 
 def _format_cell(cell: object) -> str:

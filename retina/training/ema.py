@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+
+from retina.ranges import ShareBelow1, checked
 
 
+@checked
 class Ema:
     """A copy of ``model`` in evaluation mode whose weights follow those of the trained one.
 
@@ -18,13 +19,11 @@ class Ema:
     random start quickly, is TensorFlow's ``ExponentialMovingAverage(num_updates=n)``.
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        """Args: ``model``, also wrapped for several processes; ``decay`` in [0, 1), 0 meaning the newest weights."""
-        if not 0 <= decay < 1:
-            raise ValueError(f"train.ema_decay must lie in [0, 1), got {decay}")
+    def __init__(self, model: nn.Module, decay: ShareBelow1) -> None:
+        """Args: ``decay``: 0 means the newest weights."""
         self.decay = decay
         self.num_updates = 0
-        self.model = copy.deepcopy(_unwrap(model)).eval().requires_grad_(False)
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
@@ -35,9 +34,11 @@ class Ema:
         """
         decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
         self.num_updates += 1
+        pairs = zip(self.model.parameters(), model.parameters(), strict=True)
         averages: list[Tensor] = []
         newest: list[Tensor] = []
-        for average, current in self._pairs(_unwrap(model)):
+        trained = [(average, current) for average, current in pairs if current.requires_grad]
+        for average, current in (*trained, *zip(self.model.buffers(), model.buffers(), strict=True)):
             if current.is_floating_point():
                 averages.append(average)
                 newest.append(current)
@@ -51,17 +52,6 @@ class Ema:
         return {"model": self.model.state_dict(), "num_updates": self.num_updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` returned."""
+        """Resume from what :meth:`state_dict` returned."""
         self.model.load_state_dict(state["model"])
         self.num_updates = state["num_updates"]
-
-    def _pairs(self, model: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield each averaged tensor with the one that it follows."""
-        for average, current in zip(self.model.parameters(), model.parameters(), strict=True):
-            if current.requires_grad:
-                yield average, current
-        yield from zip(self.model.buffers(), model.buffers(), strict=True)
-
-
-def _unwrap(model: nn.Module) -> nn.Module:
-    return model.module if isinstance(model, DistributedDataParallel) else model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from retina.errors import CheckpointError, ConfigError, first_five
@@ -22,15 +23,11 @@ class Progress:
     evaluated_step: int = -1
 
     def state_dict(self) -> dict[str, int | float]:
-        """Return plain values for a checkpoint."""
+        """Return plain values."""
         return asdict(self)
 
-    def load_state_dict(self, state: dict[str, int | float]) -> None:
-        """Restore what :meth:`state_dict` returned.
-
-        Raises:
-            CheckpointError: something is missing.
-        """
+    def load_state_dict(self, state: Mapping[str, int | float]) -> None:
+        """Resume from what :meth:`state_dict` returned; CheckpointError where something is missing."""
         if missing := [name for name in asdict(self) if name not in state]:
             raise CheckpointError(
                 f"the checkpoint does not say where the run stood: progress has no {first_five(missing)}",
@@ -43,7 +40,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class RunLength:
-    """The end of a run, counted in steps, images and epochs."""
+    """The length of a run in steps, images and epochs."""
 
     num_steps: int
     batch_size: int  # images of one step
@@ -58,7 +55,7 @@ class RunLength:
         """Return the earliest of the ends that ``train.epochs``, ``train.max_steps`` and ``train.max_images`` set.
 
         Args:
-            done: what a run that is gone on with has made, so that it may go on with another batch size.
+            done: where a run that is resumed stands, so that it may be resumed with another batch size.
         """
         done = done or Progress()
         ends = []

@@ -15,8 +15,8 @@ _STDERR = 2
 class StopRequest:
     """Remember the first SIGINT or SIGTERM inside a ``with`` block; a Ctrl-C after that interrupts at once.
 
-    ``if stop_request.requested:`` belongs at the end of a step. Under torchrun the agent signals every rank, but not
-    between the same two steps: let the ranks agree before they stop. It waits 30 seconds before it kills.
+    ``signal_number`` is to be looked at when a step ends. Under torchrun the agent signals every rank, but not between
+    the same two steps: let the ranks agree before they stop. It waits 30 seconds before it kills.
     """
 
     def __init__(self, *, announce: bool = True) -> None:
@@ -24,11 +24,6 @@ class StopRequest:
         self.announce = announce
         self.signal_number: int | None = None
         self._previous: dict[int, Any] = {}
-
-    @property
-    def requested(self) -> bool:
-        """Tell whether a signal has come."""
-        return self.signal_number is not None
 
     def __enter__(self) -> StopRequest:
         # Python delivers signals to the main thread only; elsewhere (a notebook's worker) nothing can be caught.
@@ -43,7 +38,7 @@ class StopRequest:
         self._previous.clear()
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
-        if self.requested:
+        if self.signal_number is not None:
             if number == signal.SIGINT:
                 raise KeyboardInterrupt
             return

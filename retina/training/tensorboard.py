@@ -54,12 +54,19 @@ class TensorBoardWriter:
     """Write event files into ``folder``."""
 
     def __init__(self, folder: Path, *, purge_step: int | None = None) -> None:
-        """Args: ``purge_step``: a run that is gone on with hides what an earlier process wrote from this step on."""
+        """Args: ``purge_step``: a run that is resumed hides what an earlier process wrote from this step on."""
         # Imported here: it takes longer than anything else that only the main rank needs.
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer = SummaryWriter(str(folder), purge_step=purge_step, flush_secs=_FLUSH_S)
-        self._writer.add_custom_scalars(_layout())
+        # Names are regular expressions there, matched from the start: without the end marked, `eval/AP` would draw
+        # `eval/AP50` as well.
+        self._writer.add_custom_scalars(
+            {
+                category: {chart: ["Multiline", [f"{name}$" for name in names]] for chart, names in charts.items()}
+                for category, charts in CHARTS.items()
+            }
+        )
 
     def scalars(self, step: int, values: Mapping[str, float | None]) -> None:
         """Add the numbers of a step; what is None (COCO's -1) has no point."""
@@ -100,15 +107,3 @@ class TensorBoardWriter:
     def close(self) -> None:
         """Bring everything to the disk."""
         self._writer.close()
-
-
-def _layout() -> dict[str, dict[str, list[object]]]:
-    """Return ``CHARTS`` as SummaryWriter wants it.
-
-    Names are regular expressions there, matched from the start: without the end marked, ``eval/AP`` would draw
-    ``eval/AP50`` as well.
-    """
-    return {
-        category: {chart: ["Multiline", [f"{name}$" for name in names]] for chart, names in charts.items()}
-        for category, charts in CHARTS.items()
-    }

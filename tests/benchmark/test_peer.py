@@ -13,7 +13,7 @@ from retina.benchmark.peer import (
     peer_targets,
     torchvisions_name,
 )
-from retina.benchmark.steps import Detection
+from retina.benchmark.steps import Detection, without_progress
 from retina.detection.postprocess import PostProcess
 from retina.training.optimizers import build_sgd
 
@@ -23,7 +23,7 @@ FORMATS = [torch.contiguous_format, torch.channels_last]
 def _peer_step(small, memory_format: torch.memory_format) -> PeerTrainStep:
     peer = build_peer(small.model, small.anchors, depth=18, num_classes=5).to(memory_format=memory_format)
     images = peer_images(small.model, small.images, memory_format)
-    return PeerTrainStep(peer, build_sgd(peer, lr=0.0), images, peer_targets(small.objects))
+    return PeerTrainStep(peer, without_progress(build_sgd(peer, lr=1.0)), images, peer_targets(small.objects))
 
 
 @pytest.mark.parametrize("memory_format", FORMATS, ids=str)

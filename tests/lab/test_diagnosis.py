@@ -16,7 +16,7 @@ from retina.detection.losses.penalty_reduced import PenaltyReducedFocalLoss
 from retina.detection.losses.softmax_focal import SoftmaxFocalLoss
 from retina.lab.anchor_losses import FocalSettings
 from retina.lab.diagnosis import DEFAULT_FOCAL, own_focal
-from retina.training.random_state import random_state
+from retina.training.state import random_state
 from tests.lab.small_network import make_batches, make_model
 
 

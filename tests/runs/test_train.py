@@ -93,19 +93,19 @@ def test_resuming_gives_the_weights_of_the_uninterrupted_run(whole, train, tmp_p
 
 def stop_after(step, run):
     """Run and send SIGTERM to this process once ``step`` is done."""
-    original = Trainer._after_step
+    original = Trainer._stop_if_needed
 
-    def stopping(self, before):
-        original(self, before)
+    def stopping(self, stop):
         if self.progress.step == step:
             signal.raise_signal(signal.SIGTERM)
+        original(self, stop)
 
-    Trainer._after_step = stopping
+    Trainer._stop_if_needed = stopping
     try:
         with pytest.raises(Interrupted) as caught:
             run()
     finally:
-        Trainer._after_step = original
+        Trainer._stop_if_needed = original
     assert caught.value.exit_status == 143
 
 

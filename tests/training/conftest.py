@@ -92,7 +92,7 @@ class ToyRun:
     folder: Path
     aps: Sequence[float | None] = ()  # of the evaluations; afterwards 0
     values: dict[int, int] = field(default_factory=dict)  # of images by their position in the stream
-    schedule: Schedule = field(default_factory=lambda: MultiStep(drops=()))
+    schedule: Schedule = field(default_factory=lambda: MultiStep(drops=(), warmup=0))
     optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.SGD
     optimizer_settings: dict[str, Any] = field(default_factory=lambda: {"lr": 0.01, "fused": True})
     precision: str = "float32"

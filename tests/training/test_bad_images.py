@@ -13,12 +13,12 @@ from retina.training import trainer as trainer_module
 
 
 @pytest.mark.parametrize(
-    ("num_images", "borne"),
+    ("num_images", "tolerated"),
     [(1, 1), (12, 1), (150, 1), (199, 1), (200, 2), (1000, 10), (4900, 49), (5000, 49), (118_287, 49)],
 )
-def test_one_percent_or_fifty_different_ones_are_too_many_and_one_alone_is_not(num_images, borne):
+def test_one_percent_or_fifty_different_ones_are_too_many_and_one_alone_is_not(num_images, tolerated):
     bad = BadImages(num_images)
-    for number in range(borne):
+    for number in range(tolerated):
         bad.agree([[f"image {number}"], [f"image {number}"]])
         bad.agree([[f"image {number}"]])
         assert not bad.too_many

@@ -113,15 +113,6 @@ def test_in_a_pipe_single_steps_print_nothing(tmp_path):
     assert stream.getvalue() == ""
 
 
-def test_a_traceback_is_in_the_log_only(tmp_path):
-    stream = io.StringIO()
-    console = make(tmp_path, stream)
-    console.write_log("Traceback (most recent call last): ...")
-    console.close()
-    assert stream.getvalue() == ""
-    assert log_of(tmp_path) == ["Traceback (most recent call last): ..."]
-
-
 def test_a_reader_that_went_away_does_not_end_the_run(tmp_path):
     class Closed(io.StringIO):
         def write(self, _text: str) -> int:

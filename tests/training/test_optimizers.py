@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from retina.errors import ConfigError
-from retina.training.optimizers import build_adamw, build_sgd, scaled_lr
+from retina.training.optimizers import build_adamw, build_sgd
+from retina.training.schedules import scaled_lr
 
 
 def small_model() -> nn.Module:
@@ -85,6 +86,21 @@ def test_nesterov_is_handed_on():
     assert build_sgd(small_model(), lr=0.01, nesterov=True).defaults["nesterov"] is True
 
 
+@pytest.mark.parametrize(
+    ("build", "settings", "message"),
+    [
+        (build_sgd, {"lr": 0.0}, "lr must be greater than 0, got 0.0"),
+        (build_sgd, {"lr": 0.1, "lr_batch_size": 0}, "lr_batch_size must be at least 1, got 0"),
+        (build_sgd, {"lr": 0.1, "momentum": 1.0}, "momentum must be at least 0 and below 1, got 1.0"),
+        (build_adamw, {"lr": 0.1, "betas": [0.9, 1.0]}, "betas must be at least 0 and below 1, got 1.0 in it"),
+        (build_adamw, {"lr": 0.1, "weight_decay": -1}, "weight_decay must be at least 0, got -1"),
+    ],
+)
+def test_a_value_outside_of_its_range_is_named(build, settings, message):
+    with pytest.raises(ValueError, match=message):
+        build(small_model(), **settings)
+
+
 def test_betas_must_be_two():
     with pytest.raises(ValueError, match=r"optimizer\.betas must be two numbers, got \[0\.9\]"):
         build_adamw(small_model(), lr=0.01, betas=[0.9])
@@ -93,3 +109,5 @@ def test_betas_must_be_two():
 def test_the_learning_rate_is_scaled_linearly_or_not_at_all():
     assert scaled_lr(0.01, 16, 2) == 0.00125
     assert scaled_lr(0.01, None, 2) == 0.01
+    assert build_sgd(small_model(), batch_size=2, lr=0.01).param_groups[0]["lr"] == 0.00125
+    assert build_adamw(small_model(), batch_size=2, lr=0.01).param_groups[0]["lr"] == 0.01

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import os
 import threading
 from datetime import datetime
@@ -8,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from retina.errors import ConfigError, RetinaError
+from retina.errors import ConfigError
 from retina.training import run_directory
-from retina.training.run_directory import Phases, create_run_directory, update_manifest, write_manifest
+from retina.training.run_directory import create_run_directory
 
 
 class OneMoment(datetime):
@@ -103,67 +102,3 @@ def test_a_file_in_the_way_is_told(tmp_path):
         create_run_directory(None, name="bccd", runs=str(tmp_path / "runs"))
     with pytest.raises(ConfigError, match="the run directory cannot be made: .*Not a directory"):
         create_run_directory(str(tmp_path / "runs" / "mine"), name="bccd")
-
-
-def test_the_manifest_says_how_the_run_came_about(tmp_path):
-    write_manifest(tmp_path, seed=3, precision="bf16", datasets={"name": "bccd"}, command=["train.py", "dataset=bccd"])
-    manifest = json.loads((tmp_path / "manifest.json").read_text())
-    assert manifest["command"] == "train.py dataset=bccd"
-    assert (manifest["seed"], manifest["precision"], manifest["data"]) == (3, "bf16", {"name": "bccd"})
-    assert {"retina", "python", "torch", "torchvision", "numpy", "pycocotools"} <= set(manifest["versions"])
-    assert {"cpu", "cores", "memory_gib", "gpus"} <= set(manifest["hardware"])
-    assert datetime.fromisoformat(manifest["started"]).tzinfo is not None
-
-
-def test_the_end_of_the_run_adds_the_seconds(tmp_path):
-    write_manifest(tmp_path, seed=3, precision="bf16", datasets={})
-    update_manifest(tmp_path, seconds={"train": 1.5})
-    manifest = json.loads((tmp_path / "manifest.json").read_text())
-    assert (manifest["seconds"], manifest["seed"]) == ({"train": 1.5}, 3)
-    assert os.listdir(tmp_path) == ["manifest.json"]
-
-
-def test_going_on_with_a_run_keeps_its_earlier_starts(tmp_path):
-    for seed in (1, 2, 3):
-        write_manifest(tmp_path, seed=seed, precision="bf16", datasets={})
-        update_manifest(tmp_path, seconds={"train": float(seed)})
-    manifest = json.loads((tmp_path / "manifest.json").read_text())
-    assert manifest["seed"] == 3
-    assert [(start["seed"], start["seconds"]) for start in manifest["earlier_starts"]] == [
-        (1, {"train": 1.0}),
-        (2, {"train": 2.0}),
-    ]
-    assert not any("earlier_starts" in start for start in manifest["earlier_starts"])
-
-
-def test_a_manifest_that_was_damaged_by_hand_does_not_stop_a_run(tmp_path):
-    (tmp_path / "manifest.json").write_text("{ half")
-    write_manifest(tmp_path, seed=3, precision="bf16", datasets={})
-    assert "earlier_starts" not in json.loads((tmp_path / "manifest.json").read_text())
-
-
-def test_a_manifest_that_cannot_be_written_is_told(tmp_path):
-    with pytest.raises(RetinaError, match=r"the manifest cannot be written: .*manifest\.json: No such file"):
-        update_manifest(tmp_path / "absent", seconds={})
-
-
-def test_an_inner_phase_stops_the_outer_clock_so_that_seconds_add_up(monkeypatch):
-    now = [100.0]
-    monkeypatch.setattr(run_directory.time, "monotonic", lambda: now[0])
-    phases = Phases()
-    with phases("train"):
-        now[0] += 5
-        with phases("evaluate"):
-            now[0] += 3
-        now[0] += 2
-        assert phases.seconds() == {"train": 7.0, "evaluate": 3.0}  # while it runs
-    now[0] += 50  # between phases
-
-    def fail_after_a_second() -> None:
-        with phases("train"):
-            now[0] += 1
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        fail_after_a_second()
-    assert phases.seconds() == {"train": 8.0, "evaluate": 3.0}

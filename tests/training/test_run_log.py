@@ -78,22 +78,31 @@ def test_other_ranks_write_nothing(tmp_path, capsys):
         log.scalars(1, 0, {"train/loss": 1.0})
         log.advance(1, 0)
         log.say("a")
-        log.table("a", ["b"], [["c"]])
         log.pictures("a", [np.zeros((2, 2, 3), np.uint8)], 1)
         log.configuration("a: 1")
-        log.error(ValueError("a"))
     assert os.listdir(tmp_path) == []
     assert capsys.readouterr().out == ""
 
 
-def test_an_error_inside_leaves_its_traceback_in_the_log_only(tmp_path):
+@pytest.mark.parametrize("is_main", [True, False])
+def test_an_error_inside_leaves_its_traceback_in_the_log_only_and_names_that(tmp_path, is_main):
     stream = io.StringIO()
-    with pytest.raises(RetinaError), RunLog(tmp_path, num_steps=100, stream=stream):
+    with pytest.raises(RetinaError) as caught, RunLog(tmp_path, num_steps=100, is_main=is_main, stream=stream):
         raise RetinaError("no such image")
     log = (tmp_path / "train.log").read_text()
-    assert "Traceback (most recent call last)" in log
+    assert log.count("Traceback (most recent call last)") == 1
     assert "no such image" in log
     assert stream.getvalue() == ""
+    assert caught.value.log_file == tmp_path / "train.log"
+
+
+def test_an_error_that_could_not_be_kept_names_no_log(tmp_path):
+    log = RunLog(tmp_path, num_steps=100, stream=io.StringIO())
+    (tmp_path / "train.log").unlink()
+    (tmp_path / "train.log").symlink_to("/dev/full")
+    with pytest.raises(ValueError, match="a bug") as caught, log:
+        raise ValueError("a bug")
+    assert not hasattr(caught.value, "log_file")
 
 
 def test_warnings_of_the_library_are_said_and_kept(tmp_path):
@@ -109,7 +118,6 @@ def test_pictures_and_configuration_are_in_tensorboard(tmp_path):
     with RunLog(tmp_path, num_steps=100, stream=io.StringIO()) as log:
         log.pictures("train/first_batch", [np.zeros((4, 4, 3), np.uint8)], 0)
         log.configuration("model: a")
-        log.table("results", ["class", "AP"], [["RBC", 0.5]])
     tags = EventAccumulator(str(tmp_path / "tensorboard")).Reload().Tags()
     assert tags["images"] == ["train/first_batch/1"]
     assert "configuration/text_summary" in tags["tensors"]

@@ -1,19 +1,22 @@
-"""The changing objects of a run go into a checkpoint and come back; the trainer's tests go on from whole runs."""
+"""The changing objects of a run go into a checkpoint and come back; the trainer's tests resume whole runs."""
 
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from retina.errors import CheckpointError
 from retina.machine import gradient_scaler
+from retina.training.checkpoint import load_checkpoint, save_checkpoint
 from retina.training.ema import Ema
 from retina.training.progress import Progress
-from retina.training.state import CHECKPOINT_FORMAT, RunState
+from retina.training.state import CHECKPOINT_FORMAT, RunState, random_state, set_random_state
 
 
 def make_state(*, ema: float | None = 0.5, lr: float = 0.1, seed: int = 0) -> RunState:
@@ -90,3 +93,42 @@ def test_what_does_not_fit_is_refused_in_our_words(change: Any, message: str) ->
     change(written)
     with pytest.raises(CheckpointError, match=message):
         make_state().load_state_dict(written)
+
+
+# Random generators
+
+
+def draw() -> list[float]:
+    return [
+        *torch.rand(3).tolist(),
+        *torch.randn(1).tolist(),
+        *np.random.rand(3).tolist(),  # the global generator on purpose
+        float(np.random.randn()),
+        random.random(),
+        random.gauss(0, 1),
+    ]
+
+
+def test_every_generator_goes_on_as_if_nothing_had_happened() -> None:
+    draw()
+    np.random.randn()  # leaves a second normal number waiting: it belongs to the state
+    random.gauss(0, 1)  # so does this
+    state = random_state()
+    expected = draw()
+    draw()
+    set_random_state(state)
+    assert draw() == expected
+
+
+def test_the_state_survives_a_checkpoint(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "last.pt", {"random": random_state()})
+    expected = draw()
+    set_random_state(load_checkpoint(tmp_path / "last.pt")["random"])
+    assert draw() == expected
+
+
+def test_a_machine_without_gpus_ignores_their_states() -> None:
+    state = {**random_state(), "cuda": [torch.zeros(16, dtype=torch.uint8)] * 8}
+    if not torch.cuda.is_available():
+        set_random_state(state)
+        assert random_state()["cuda"] == []

@@ -55,10 +55,10 @@ class FakeScaler:
 def test_the_normaliser_is_the_positives_of_the_whole_step(toy):
     run = toy()
     trainer = run.trainer(batch_size=4, accumulate=2)
-    trainer.train_step([run.batch(1, 2, positives=1), run.batch(3, 4, positives=4)])
+    trainer.update([run.batch(1, 2, positives=1), run.batch(3, 4, positives=4)])
     # The weight is 0, so the slope of sum (w x - 1)^2 is -2 (1 + 2 + 3 + 4), over 5 positives; lr 0.01.
     assert weight(trainer) == pytest.approx(0.01 * 2 * 10 / 5)
-    scalars = trainer.totals.scalars()
+    scalars = trainer.train_step.totals.scalars()
     assert scalars["train/loss_classification"] == pytest.approx(4 / 5)
     assert scalars["train/loss_box"] == pytest.approx(3.0)
     assert scalars["train/loss"] == pytest.approx(3.8)
@@ -68,26 +68,28 @@ def test_the_normaliser_is_the_positives_of_the_whole_step(toy):
 def test_a_step_without_positives_counts_as_one(toy):
     run = toy()
     trainer = run.trainer()
-    trainer.train_step([run.batch(1, 2, positives=0)])
+    trainer.update([run.batch(1, 2, positives=0)])
     assert weight(trainer) == pytest.approx(0.01 * 2 * 3)
 
 
 def test_micro_batches_give_the_step_of_the_whole_batch(toy):
     run = toy()
     whole, split = run.trainer(batch_size=4), run.trainer(batch_size=4, accumulate=4)
-    whole.train_step([run.batch(1, 2, 3, 4, positives=3)])
-    split.train_step([run.batch(value, positives=number) for value, number in ((1, 0), (2, 2), (3, 0), (4, 1))])
+    whole.update([run.batch(1, 2, 3, 4, positives=3)])
+    split.update([run.batch(value, positives=number) for value, number in ((1, 0), (2, 2), (3, 0), (4, 1))])
     assert weight(split) == pytest.approx(weight(whole), rel=1e-6)
     assert split.progress == whole.progress
-    assert split.totals.scalars()["train/loss"] == pytest.approx(whole.totals.scalars()["train/loss"])
+    assert split.train_step.totals.scalars()["train/loss"] == pytest.approx(
+        whole.train_step.totals.scalars()["train/loss"]
+    )
 
 
 def test_gradients_are_clipped_to_the_norm_that_is_set_and_logged_before(toy):
     run = toy()
     trainer = run.trainer(max_grad_norm=0.5)
-    trainer.train_step([run.batch(1, 2)])
+    trainer.update([run.batch(1, 2)])
     assert weight(trainer) == pytest.approx(0.01 * 0.5, rel=1e-4)
-    assert trainer.totals.scalars()["train/grad_norm"] == pytest.approx(6.0)
+    assert trainer.train_step.totals.scalars()["train/grad_norm"] == pytest.approx(6.0)
 
 
 def test_averaged_weights_are_what_is_evaluated(toy):
@@ -109,17 +111,17 @@ def test_an_update_that_is_not_finite_leaves_weights_and_moments_as_they_are(toy
     run = toy(optimizer=optimizer, optimizer_settings=settings)
     trainer, other = run.trainer(), run.trainer()
     for each in (trainer, other):
-        each.train_step([run.batch(1, 2)])
+        each.update([run.batch(1, 2)])
     if cause == "loss":
-        trainer.train_step([run.batch(1, INFINITE)])
+        trainer.update([run.batch(1, INFINITE)])
     else:
         hook = trainer.parts.model.weight.register_hook(lambda gradient: gradient * torch.inf)
-        trainer.train_step([run.batch(1, 2)])
+        trainer.update([run.batch(1, 2)])
         hook.remove()
     assert weight(trainer) == weight(other)
-    assert float(trainer.diverged) == 1
+    assert float(trainer.train_step.diverged) == 1
     for each in (trainer, other):
-        each.train_step([run.batch(2, 3)])
+        each.update([run.batch(2, 3)])
     assert weight(trainer) == weight(other)
 
 
@@ -154,21 +156,21 @@ def test_a_skipped_update_moves_the_data_but_neither_step_nor_schedule_nor_avera
     seen = []
     run = toy(schedule=lambda images, **_: seen.append(images) or 1.0)
     trainer = run.trainer(max_steps=3, ema_decay=0.9)
-    trainer.scaler = FakeScaler(2)
+    trainer.train_step.scaler = FakeScaler(2)
     stream = trainer._stream()
     for _ in range(3):
-        trainer.train_step(next(stream))
+        trainer.update(next(stream))
     assert (trainer.progress.step, trainer.progress.images, trainer.progress.position) == (2, 4, 6)
-    assert trainer.ema.num_updates == 2
+    assert trainer.train_step.ema.num_updates == 2
     assert seen == [0, 2, 2]
-    assert (trainer.totals.steps, trainer.totals.images) == (2, 4)
-    assert float(trainer.diverged) == 0
+    assert (trainer.train_step.totals.steps, trainer.train_step.totals.images) == (2, 4)
+    assert float(trainer.train_step.diverged) == 0
 
 
 def test_a_run_makes_all_its_steps_also_where_updates_are_skipped(toy):
     run = toy()
     trainer = run.trainer(max_steps=3, every=(0, 0, 1))
-    trainer.scaler = FakeScaler(1, 3)
+    trainer.train_step.scaler = FakeScaler(1, 3)
     trainer.fit()
     assert (trainer.progress.step, trainer.progress.position) == (3, 10)
     assert run.told.steps("train/loss") == [1, 2, 3]
@@ -178,7 +180,7 @@ def test_a_run_makes_all_its_steps_also_where_updates_are_skipped(toy):
 def test_a_run_in_which_every_update_is_skipped_ends(toy, scale):
     run = toy(values=dict.fromkeys(range(100), INFINITE) if scale > 1 else {})
     trainer = run.trainer()
-    trainer.scaler = FakeScaler(*range(1, 100), scale=scale)
+    trainer.train_step.scaler = FakeScaler(*range(1, 100), scale=scale)
     with pytest.raises(DivergedError, match="before step 0"):
         trainer.fit()
 

@@ -52,7 +52,7 @@ def test_the_weights_that_are_evaluated_are_looked_at(toy):
     run = toy()
     trainer, seen, _ = looking(run, focal_every=4, ema_decay=0.9)
     trainer.fit()
-    assert seen == run.evaluated == [float(trainer.ema.model.weight)]
+    assert seen == run.evaluated == [float(trainer.train_step.ema.model.weight)]
 
 
 def test_other_ranks_do_not_look(toy, monkeypatch):

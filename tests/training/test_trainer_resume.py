@@ -17,8 +17,8 @@ def weight(trainer) -> float:
     return float(trainer.parts.model.weight.detach())
 
 
-def go_on(run, **settings):
-    """A trainer that goes on from the run's last checkpoint."""
+def resume(run, **settings):
+    """A trainer that is resumed from the run's last checkpoint."""
     state = load_checkpoint(run.folder / "checkpoints" / "last.pt")
     before = Progress()
     before.load_state_dict(state["progress"])
@@ -38,11 +38,11 @@ def test_a_run_in_two_parts_equals_a_run_in_one(toy):
     whole.fit()
     run = toy(**adamw(), schedule=schedule)
     run.trainer(max_steps=5, ema_decay=0.8).fit()
-    second = go_on(run, max_steps=8, ema_decay=0.8)
+    second = resume(run, max_steps=8, ema_decay=0.8)
     second.fit()
     assert run.starts == [0, 10]
     assert weight(second) == weight(whole)
-    assert float(second.ema.model.weight) == float(whole.ema.model.weight)
+    assert float(second.train_step.ema.model.weight) == float(whole.train_step.ema.model.weight)
     assert second.progress.step == 8
 
 
@@ -51,7 +51,7 @@ def test_a_complete_run_says_so_and_does_nothing(toy, saves):
     run.trainer().fit()
     del saves[:]
     run.told.entries.clear()
-    metrics = go_on(run).fit()
+    metrics = resume(run).fit()
     assert metrics["AP"] == 0.4
     assert (len(run.evaluated), run.told.entries, saves, run.starts) == (1, [], [], [0])
     (said,) = run.told.said
@@ -61,7 +61,7 @@ def test_a_complete_run_says_so_and_does_nothing(toy, saves):
 def test_a_run_past_its_new_end_is_complete_too(toy):
     run = toy()
     run.trainer().fit()
-    go_on(run, max_steps=2).fit()
+    resume(run, max_steps=2).fit()
     assert "the run is complete: its 4 steps" in run.told.said[0]
     assert len(run.evaluated) == 1
 
@@ -74,7 +74,7 @@ def test_a_run_that_was_stopped_after_its_last_step_is_evaluated_when_it_goes_on
         trainer.fit()
     assert run.evaluated == []
     del saves[:]
-    go_on(run).fit()
+    resume(run).fit()
     assert len(run.evaluated) == 1
     assert saves == ["best.pt", "last.pt"]
 
@@ -83,7 +83,7 @@ def test_a_run_goes_on_with_another_batch_size_where_its_images_and_schedule_are
     seen = []
     run = toy(schedule=lambda images, run_images, **_: seen.append((images, run_images)) or 1.0)
     run.trainer(max_steps=None, max_images=8).fit()
-    trainer = go_on(run, max_steps=None, max_images=24, batch_size=4)
+    trainer = resume(run, max_steps=None, max_images=24, batch_size=4)
     trainer.fit()
     assert seen == [(0, 8), (2, 8), (4, 8), (6, 8), (8, 24), (12, 24), (16, 24), (20, 24)]
     assert run.starts == [0, 8]
@@ -94,7 +94,7 @@ def test_settings_of_the_optimizer_that_were_changed_hold_when_the_run_goes_on(t
     run = toy(**adamw())
     run.trainer().fit()
     run.optimizer_settings = adamw(lr=0.5, weight_decay=0.3)["optimizer_settings"]
-    trainer = go_on(run, max_steps=5)
+    trainer = resume(run, max_steps=5)
     trainer.fit()
     (group,) = trainer.parts.optimizer.param_groups
     assert (group["lr"], group["weight_decay"]) == (0.5, 0.3)
@@ -104,14 +104,14 @@ def test_settings_of_the_optimizer_that_were_changed_hold_when_the_run_goes_on(t
 def test_an_average_that_starts_when_the_run_goes_on_starts_from_its_weights(toy):
     run = toy()
     run.trainer().fit()
-    trainer = go_on(run, max_steps=5, ema_decay=0.999)
-    assert float(trainer.ema.model.weight) == weight(trainer) != 0
+    trainer = resume(run, max_steps=5, ema_decay=0.999)
+    assert float(trainer.train_step.ema.model.weight) == weight(trainer) != 0
 
 
 def test_an_average_may_end_when_the_run_goes_on(toy):
     run = toy()
     run.trainer(ema_decay=0.9).fit()
-    go_on(run, max_steps=5).fit()
+    resume(run, max_steps=5).fit()
     assert load_checkpoint(run.folder / "checkpoints" / "last.pt")["ema"] is None
 
 
