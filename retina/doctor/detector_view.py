@@ -66,18 +66,15 @@ class DetectorView:
         return self.best_iou < REACHED
 
     @property
-    def small(self) -> np.ndarray:
-        """Return ``(N,)`` whether a side is under 8 pixels."""
-        return self.sides.min(axis=1, initial=np.inf) < SMALL
+    def shorter_side(self) -> np.ndarray:
+        """Return ``(N,)`` pixels of the input."""
+        return self.sides.min(axis=1, initial=np.inf)
 
     def worst(self, fault: Fault) -> np.ndarray:
         """Return the objects with ``fault`` (OBJECT_UNREACHED or OBJECT_UNDER_8_PIXELS), the worst first."""
-        if fault is OBJECT_UNREACHED:
-            value, has_it = self.best_iou, self.unreached
-        else:
-            value, has_it = self.sides.min(axis=1, initial=np.inf), self.small
+        value, limit = (self.best_iou, REACHED) if fault is OBJECT_UNREACHED else (self.shorter_side, SMALL)
         order = np.argsort(value, kind="stable")
-        return order[has_it[order]]
+        return order[value[order] < limit]
 
     def summary(self) -> dict[str, Any]:
         """Return the figures as plain values."""
@@ -87,9 +84,9 @@ class DetectorView:
             "sizes_original": sizes_table(self.original_areas),
             "sizes_network": sizes_table(sides.prod(axis=1)),
             "objects_per_image": _spread(self.objects_of_image),
-            "shorter_side_network": _spread(sides.min(axis=1)) if len(sides) else None,
-            "aspect_ratio": _spread(sides[:, 1] / sides[:, 0]) if len(sides) else None,
-            "share_under_8_pixels": float(self.small.sum() / count),
+            "shorter_side_network": _spread(self.shorter_side),
+            "aspect_ratio": _spread(sides[:, 1] / sides[:, 0]),
+            "share_under_8_pixels": float((self.shorter_side < SMALL).sum() / count),
             "share_unreached": float(self.unreached.sum() / count),
             "share_padding": self.padding,
             "classes": self.class_rows(),
@@ -199,6 +196,5 @@ def _best_iou(boxes: np.ndarray, canvas_of_box: np.ndarray, lens: Lens) -> np.nd
 def _spread(values: np.ndarray) -> dict[str, float] | None:
     if not len(values):
         return None
-    names = ("least", "quarter", "median", "three_quarters", "most")
-    quantiles = np.quantile(values, [0, 0.25, 0.5, 0.75, 1]).tolist()
-    return {**dict(zip(names, quantiles, strict=True)), "mean": float(np.mean(values))}
+    shares = {"least": 0, "quarter": 0.25, "median": 0.5, "three_quarters": 0.75, "most": 1}
+    return {name: float(np.quantile(values, share)) for name, share in shares.items()} | {"mean": float(values.mean())}

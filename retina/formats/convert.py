@@ -69,7 +69,7 @@ def convert(
             writer = WRITERS[to](folder, next(iter(datasets.values())).class_names, whole_pixels=whole_pixels)
             for split, dataset in datasets.items():
                 for index in range(len(dataset)):
-                    record = _record(dataset, index, writer.place(split, dataset.file_names[index]))
+                    record = ImageRecord.of(dataset, index, writer.place(split, dataset.file_names[index]))
                     writer.add(split, record)
                     if images != "none":
                         _place_image(dataset.image_file(index), folder / record.place, link=images == "link")
@@ -80,12 +80,6 @@ def convert(
         raise DataError(f"out cannot be written ({error.strerror}): {out}", fix="out=<a new folder>") from error
     summary.said += writer.said
     return summary
-
-
-def _record(dataset: DetectionDataset, index: int, place: str) -> ImageRecord:
-    objects = slice(dataset.offsets[index], dataset.offsets[index + 1])
-    height, width = (int(side) for side in dataset.sizes[index])
-    return ImageRecord(place, (height, width), dataset.boxes[objects], dataset.labels[objects], dataset.crowd[objects])
 
 
 def _count(summary: Summary, split: str, dataset: DetectionDataset, *, keeps_numbers: bool) -> None:

@@ -71,7 +71,9 @@ def _read(file: Path, changed: int) -> DataYaml:
             splits[str(name)] = [value]
     if not splits:
         raise DataError(f"no splits in {file}", why="neither 'train' nor 'val' nor 'test' is in it", fix=_EXAMPLE)
-    return DataYaml(file, raw, folder, splits, _names(file, tree), _keypoint_values(tree.get("kpt_shape")))
+    shape = tree.get("kpt_shape")
+    has_keypoints = isinstance(shape, list) and len(shape) == 2 and all(type(n) is int and n > 0 for n in shape)
+    return DataYaml(file, raw, folder, splits, _names(file, tree), shape[0] * shape[1] if has_keypoints else 0)
 
 
 def _find(root: Path) -> Path:
@@ -133,10 +135,3 @@ def _names(file: Path, tree: Mapping[str, Any]) -> list[str]:
     if count is not None and count != len(texts):
         raise DataError(f"nc is {count}, but there are {len(texts)} names: {file}", fix="correct one of the two")
     return check_class_names(texts, str(file))
-
-
-def _keypoint_values(shape: Any) -> int:
-    """Return how many numbers of keypoints follow the box in each row."""
-    if isinstance(shape, list) and len(shape) == 2 and all(type(side) is int and side > 0 for side in shape):
-        return shape[0] * shape[1]
-    return 0

@@ -41,7 +41,7 @@ class SplitRows:
     """What was read of one split; classes by name, boxes as corners in pixels or, until sizes are known, as shares."""
 
     def __init__(self, source: str, *, shares: bool = False) -> None:
-        """Args: ``source`` names file or folder in messages; ``shares``: boxes are fractions of width and height."""
+        """Args: ``source`` names file or folder in messages."""
         self.source, self.shares = source, shares
         self.findings = Findings(source)
         self.images: dict[str, int] = {}  # file name relative to the folder of images -> position
@@ -124,8 +124,12 @@ class SplitRows:
             crowd=np.array(self._ignored, dtype=bool)[kept],
             object_ids=np.array(self._ids, dtype=np.int64)[kept],
         )
-        fingerprint = self._fingerprint(class_names)
-        return build_annotations(raw, self.findings, source=self.source, fingerprint=fingerprint, on_bad_box=on_bad_box)
+        read = self._hash.copy()
+        for name in [*sorted(self.images), "", *class_names]:
+            read.update(name.encode("utf-8", "surrogateescape") + b"\0")
+        return build_annotations(
+            raw, self.findings, source=self.source, fingerprint=read.hexdigest(), on_bad_box=on_bad_box
+        )
 
     def _sorted_images(self, root: str, exif: str, on_bad_image: str) -> tuple[list[str], np.ndarray, np.ndarray]:
         """Return names and sizes of the images that stay, and the new position of each old one (-1: left out)."""
@@ -161,9 +165,3 @@ class SplitRows:
 
         self.findings.add_each(CLASS_UNKNOWN, np.flatnonzero(labels < 0), place)
         return labels
-
-    def _fingerprint(self, class_names: Sequence[str]) -> str:
-        whole = self._hash.copy()
-        for name in [*sorted(self.images), "", *class_names]:
-            whole.update(name.encode("utf-8", "surrogateescape") + b"\0")
-        return whole.hexdigest()

@@ -7,7 +7,7 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, TextIO
@@ -39,6 +39,17 @@ class ImageRecord:
     labels: np.ndarray  # (n,)
     crowd: np.ndarray  # (n,) bool
 
+    @classmethod
+    def of(cls, dataset: DetectionDataset, index: int, place: str) -> ImageRecord:
+        """Return image ``index`` of ``dataset``."""
+        objects = slice(dataset.offsets[index], dataset.offsets[index + 1])
+        height, width = dataset.sizes[index].tolist()
+        return cls(place, (height, width), dataset.boxes[objects], dataset.labels[objects], dataset.crowd[objects])
+
+    def objects(self) -> Iterator[tuple[np.ndarray, int]]:
+        """Yield box and label of each object that is no crowd."""
+        return zip(self.boxes[~self.crowd], self.labels[~self.crowd], strict=True)
+
 
 class Writer(ABC):
     """Writes a data set into an empty folder, image by image: ``place``, then ``add`` for each, ``finish`` at the end.
@@ -62,9 +73,8 @@ class Writer(ABC):
     def place(self, split: str, file_name: str) -> str:
         """Return where the file of an image is to stand, below the folder; no two images get one place."""
 
-    @abstractmethod
-    def add(self, split: str, record: ImageRecord) -> None:
-        """Write the objects of one image."""
+    def add(self, split: str, record: ImageRecord) -> None:  # noqa: B027
+        """Write the objects of one image; nothing where all of a split is one file."""
 
     @abstractmethod
     def finish(self, datasets: Mapping[str, DetectionDataset]) -> None:
@@ -114,9 +124,6 @@ class CocoWriter(Writer):
 
     def place(self, split: str, file_name: str) -> str:
         return f"{split}/{file_name}"
-
-    def add(self, split: str, record: ImageRecord) -> None:
-        pass  # all of a split is one file
 
     def finish(self, datasets: Mapping[str, DetectionDataset]) -> None:
         folder = self.out / "annotations"
@@ -195,7 +202,7 @@ class YoloWriter(Writer):
         file.parent.mkdir(parents=True, exist_ok=True)
         sides = np.array([record.size[1], record.size[0]] * 2, dtype=np.float64)
         lines = []
-        for box, label in zip(record.boxes[~record.crowd], record.labels[~record.crowd], strict=True):
+        for box, label in record.objects():
             shares = np.concatenate([box[:2] + box[2:] / 2, box[2:]]) / sides
             lines.append(" ".join([str(label), *(_number(value, _SHARE_DIGITS) for value in shares)]) + "\n")
         self.said[CROWDS_LEFT_OUT] += int(record.crowd.sum())
@@ -227,7 +234,7 @@ class CsvWriter(Writer):
 
     def add(self, split: str, record: ImageRecord) -> None:
         rows = []
-        for box, label in zip(record.boxes[~record.crowd], record.labels[~record.crowd], strict=True):
+        for box, label in record.objects():
             corners = [*box[:2], *(box[:2] + box[2:])]
             rows.append([record.place, *(_number(v, _PIXEL_DIGITS) for v in corners), self.class_names[label]])
         self.said[CROWDS_LEFT_OUT] += int(record.crowd.sum())
