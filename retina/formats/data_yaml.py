@@ -71,7 +71,7 @@ def _read(file: Path, changed: int) -> DataYaml:
             splits[str(name)] = [value]
     if not splits:
         raise DataError(f"no splits in {file}", why="neither 'train' nor 'val' nor 'test' is in it", fix=_EXAMPLE)
-    shape = tree.get("kpt_shape")
+    shape: Any = tree.get("kpt_shape")
     has_keypoints = isinstance(shape, list) and len(shape) == 2 and all(type(n) is int and n > 0 for n in shape)
     return DataYaml(file, raw, folder, splits, _names(file, tree), shape[0] * shape[1] if has_keypoints else 0)
 
