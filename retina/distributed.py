@@ -7,6 +7,8 @@ gloo group on the CPU also where gradients travel over nccl, so that exchanging 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, cast
 
@@ -53,6 +55,16 @@ def setup(device_type: str) -> torch.device:
     dist.init_process_group("nccl", timeout=TIMEOUT, device_id=device)
     _host_group = cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=TIMEOUT))
     return device
+
+
+@contextmanager
+def processes(device_type: str) -> Iterator[torch.device]:
+    """Join the processes that torchrun started for the length of the block; yield this rank's device."""
+    device = setup(device_type)
+    try:
+        yield device
+    finally:
+        teardown()
 
 
 def teardown() -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from retina import distributed
 from retina.errors import ConfigError
 
 _DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -27,22 +26,11 @@ class Machine:
     precision: str  # float32, bf16 or fp16
 
     @classmethod
-    def resolve(cls, device: str | torch.device, precision: str, *, section: str = "train") -> Machine:
-        """Return what the settings ``device`` and ``precision`` mean here; errors name those of ``section``."""
-        prefix = f"{section}." if section else ""
+    def resolve(cls, device: str | torch.device, precision: str, *, prefix: str = "") -> Machine:
+        """Return what the settings ``device`` and ``precision`` mean here; errors name ``<prefix>device``."""
         if isinstance(device, str):
             device = torch.device(resolve_device_type(device, setting=f"{prefix}device"))
         return cls(device, resolve_precision(precision, device, setting=f"{prefix}precision"))
-
-    @classmethod
-    @contextmanager
-    def of_rank(cls, device: str, precision: str, *, section: str = "train") -> Iterator[Machine]:
-        """Join the processes that torchrun started, if any, for the block; yield the machine of this rank."""
-        device_type = cls.resolve(device, "float32", section=section).device.type
-        try:
-            yield cls.resolve(distributed.setup(device_type), precision, section=section)
-        finally:
-            distributed.teardown()
 
     def autocast(self) -> AbstractContextManager[None]:
         """Return a context in which the network runs in the precision."""

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import copy
+from typing import get_args
 
 import pytest
 import torch
 
-from retina import distributed
 from retina import machine as machine_module
 from retina.errors import ConfigError
 from retina.machine import (
@@ -19,7 +19,7 @@ from retina.machine import (
     without_compilation,
 )
 from retina.models.retinanet import RetinaNet, build_retinanet
-from retina.settings import PRECISIONS
+from retina.settings import Precision
 from retina.structures import BoxCells, ImageBatch
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -90,7 +90,7 @@ def test_fp16_needs_a_gpu():
 
 
 def test_every_precision_but_auto_has_a_type():
-    assert set(PRECISIONS) - {"auto"} == set(machine_module._DTYPES)
+    assert set(get_args(Precision)) - {"auto"} == set(machine_module._DTYPES)
 
 
 @pytest.mark.parametrize(("chosen", "dtype"), [("float32", torch.float32), ("bf16", torch.bfloat16)])
@@ -114,7 +114,7 @@ def test_gradients_are_scaled_in_fp16_only(chosen):
     assert gradient_scaler("fp16", CPU).is_enabled()
 
 
-def test_a_machine_is_resolved_from_the_names_of_a_section(gpu, cpu_with):
+def test_a_machine_is_resolved_from_the_names_of_device_and_precision(gpu, cpu_with):
     gpu(False)
     cpu_with(amx=True)
     assert Machine.resolve("auto", "auto") == Machine.resolve(CPU, "auto") == Machine(CPU, "bf16")
@@ -122,23 +122,13 @@ def test_a_machine_is_resolved_from_the_names_of_a_section(gpu, cpu_with):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize(("section", "prefix"), [("train", "train."), ("", "")])
-def test_mistakes_name_the_setting_of_the_section(gpu, section, prefix):
+@pytest.mark.parametrize("prefix", ["train.", ""])
+def test_mistakes_name_the_setting_with_its_section(gpu, prefix):
     gpu(False)
     with pytest.raises(ConfigError, match=f"error: {prefix}device=cuda, but"):
-        Machine.resolve("cuda", "auto", section=section)
+        Machine.resolve("cuda", "auto", prefix=prefix)
     with pytest.raises(ConfigError, match=f"error: {prefix}precision=fp16 needs a GPU"):
-        Machine.resolve("cpu", "fp16", section=section)
-
-
-def test_the_machine_of_a_rank_is_left_with_the_block(gpu, monkeypatch):
-    gpu(False)
-    told = []
-    monkeypatch.setattr(distributed, "setup", lambda device_type: told.append(device_type) or CPU)
-    monkeypatch.setattr(distributed, "teardown", lambda: told.append("left"))
-    with Machine.of_rank("auto", "float32") as machine:
-        assert (machine, told) == (Machine(CPU, "float32"), ["cpu"])
-    assert told == ["cpu", "left"]
+        Machine.resolve("cpu", "fp16", prefix=prefix)
 
 
 # Compilation

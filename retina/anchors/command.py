@@ -1,4 +1,4 @@
-"""What ``tools/anchors.py`` does: report on the configured anchors, fit others, judge both on held-out boxes."""
+"""anchors: report on the configured anchors, fit others, judge both on held-out boxes."""
 
 from __future__ import annotations
 
@@ -6,20 +6,18 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
 
 from retina.anchors.coverage import Coverage, NetworkBoxes, measure_coverage
-from retina.anchors.fit import Gain, Objective, class_weights, fit_anchors, gain
+from retina.anchors.fit import FitGoal, Gain, Objective, class_weights, fit_anchors, gain
 from retina.anchors.pictures import write_pictures
 from retina.anchors.report import coverage_report
 from retina.anchors.tables import format_comparison, format_coverage, legend
 from retina.anchors.verdict import Verdict, refuse_existing, write_anchors
-from retina.command_settings import FitSettings
-from retina.commands.building import build_assigner, build_data_folder, run_settings
-from retina.commands.loading import open_split, open_training_data
+from retina.build import build
+from retina.commands.assemble import Sections, open_split, open_training_data
 from retina.data.augment import MIN_SIDE
 from retina.data.collate import Collate
 from retina.data.dataset import DetectionDataset
@@ -29,7 +27,8 @@ from retina.detection.assign import Assigner
 from retina.drawing.tables import progress
 from retina.errors import ConfigError, DataError
 from retina.files import write_text_atomically
-from retina.settings import ImageSettings
+from retina.ranges import AtLeast1, Count, Matches, checked
+from retina.settings import ImageSettings, RunSettings
 
 HELD_OUT = 5  # one of so many train images judges where there is no val split
 
@@ -47,12 +46,37 @@ class Split:
         return self.dataset.split
 
 
-def fit_config(config: DictConfig) -> None:
-    """Report on the anchors of ``config``, fit others unless told not to, and write everything into ``config.out``."""
-    settings, image, out = FitSettings(**config.fit), run_settings(config).image, Path(config.out)
-    refuse_existing(config.save_as)
-    assigner = build_assigner(OmegaConf.to_container(config.anchors, resolve=True))  # type: ignore[arg-type]
-    splits = open_splits(config, image)
+@checked
+@dataclass(frozen=True)
+class FitSettings:
+    """How anchors that fit a data set are looked for."""
+
+    search: bool
+    goal: FitGoal
+    num_scales: AtLeast1 | None
+    num_ratios: AtLeast1 | None
+    balance_classes: bool
+    max_boxes: AtLeast1
+    num_pictures: Count
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(RunSettings):
+    """The scalars of configs/anchors.yaml, which says what they mean."""
+
+    fit: FitSettings
+    out: str
+    save_as: Annotated[
+        str | None, Matches("[A-Za-z0-9_][A-Za-z0-9_-]*", "letters, digits, _ and -, as in anchors=mine")
+    ]
+
+
+def run(settings: Settings, sections: Sections) -> dict[str, Any]:
+    """Report on the anchors, fit others unless told not to, write everything into ``settings.out``; return it too."""
+    fit, image, out = settings.fit, settings.image, Path(settings.out)
+    refuse_existing(settings.save_as)
+    assigner = build(sections["anchors"], center_heat=False)
+    splits = open_splits(settings, sections)
     sizes = image.multi_scale and f", in training one of {', '.join(map(str, image.multi_scale))}"
     print(f"image     short side {image.short_side}{sizes or ''}, long side at most {image.long_side}")
     before = [measure(split, assigner) for split in splits]
@@ -62,36 +86,37 @@ def fit_config(config: DictConfig) -> None:
         print()
         print(format_coverage(f"{split.name}: present anchors", reports[split.name]["before"]))
     print(f"\n{legend(assigner.positive_iou, assigner.negative_iou)}")
-    written: dict[str, Any] = {"dataset": config.dataset.name, "image": asdict(image), "splits": reports,
+    written: dict[str, Any] = {"dataset": sections["dataset"]["name"], "image": asdict(image), "splits": reports,
                                "anchors": {"before": _shapes(assigner)}}  # fmt: skip
     named = [("before", assigner)]
-    if settings.search:
-        fitted, verdict = _fit(config, settings, splits, before, assigner, reports)
+    if fit.search:
+        fitted, verdict = _fit(settings, splits, before, assigner, reports)
         written |= {"verdict": asdict(verdict)}
         written["anchors"]["after"] = _shapes(fitted)
         named.append(("after", fitted))
         rows = [(f"{name} {kind}", found) for name, kinds in reports.items() for kind, found in kinds.items()]
         print(f"\n{format_comparison(rows)}\n\n{verdict}")
-        write_anchors(config, fitted.anchors, verdict, rows, out)
+        write_anchors(settings, sections, fitted.anchors, verdict, rows)
     out.mkdir(parents=True, exist_ok=True)
     write_text_atomically(out / "anchors_report.json", json.dumps(written, indent=1) + "\n")
     print(f"figures written to {out / 'anchors_report.json'}")
-    write_pictures(splits[-1].dataset, splits[-1].objects, image, named, out, settings.num_pictures)
+    write_pictures(splits[-1].dataset, splits[-1].objects, image, named, out, fit.num_pictures)
+    return written
 
 
-def open_splits(config: DictConfig, image: ImageSettings) -> list[Split]:
+def open_splits(settings: RunSettings, sections: Sections) -> list[Split]:
     """Return ``train``, and ``val`` where the data set has it with objects in it.
 
     Raises:
         DataError: train has no object.
     """
-    folder = build_data_folder(config.dataset)
-    datasets = [open_training_data(config, folder)]
+    folder = build(sections["dataset"])
+    datasets = [open_training_data(settings, folder)]
     if "val" in folder.splits:
         datasets.append(open_split(folder, "val"))
     splits = []
     for dataset in datasets:
-        split = Split(dataset, network_boxes(dataset, image, seed=config.train.seed))
+        split = Split(dataset, network_boxes(dataset, settings.image, seed=settings.train.seed))
         _say_split(split)
         if len(split.objects):
             splits.append(split)
@@ -154,35 +179,34 @@ def report(split: Split, coverage: Coverage, assigner: Assigner) -> dict[str, An
 
 
 def _fit(
-    config: DictConfig,
-    settings: FitSettings,
+    settings: Settings,
     splits: list[Split],
     before: list[Coverage],
     assigner: Assigner,
     reports: Mapping[str, dict[str, Any]],
 ) -> tuple[Assigner, Verdict]:
     """Return fitted anchors with the verdict of held-out boxes, and add their figures to ``reports``."""
-    start, train, seed = assigner.anchors, splits[0].objects, config.train.seed
+    fit, start, train, seed = settings.fit, assigner.anchors, splits[0].objects, settings.train.seed
     judging = _judging_images(splits, seed)
-    sample = _sample(train if len(splits) > 1 else train[~judging], settings.max_boxes, seed)
+    sample = _sample(train if len(splits) > 1 else train[~judging], fit.max_boxes, seed)
     objective = Objective(
         sample,
         start,
-        weights=class_weights(sample.labels, balanced=settings.balance_classes),
-        goal=settings.goal,
+        weights=class_weights(sample.labels, balanced=fit.balance_classes),
+        goal=fit.goal,
         positive_iou=assigner.positive_iou,
     )
-    print(f"\nfitting to {len(sample)} of {len(train)} boxes, goal {settings.goal}")
-    counts = settings.num_scales or len(start.scales), settings.num_ratios or len(start.aspect_ratios)
+    print(f"\nfitting to {len(sample)} of {len(train)} boxes, goal {fit.goal}")
+    counts = fit.num_scales or len(start.scales), fit.num_ratios or len(start.aspect_ratios)
     found = fit_anchors(objective, start, num_scales=counts[0], num_ratios=counts[1], seed=seed, tell=print)
     fitted = replace(assigner, anchors=found)
     after = [measure(split, fitted) for split in splits]
     for split, coverage in zip(splits, after, strict=True):
         reports[split.name]["after"] = report(split, coverage, fitted)
-    gains = _gain(splits[-1], (before[-1], after[-1]), judging, settings, assigner.positive_iou)
+    gains = _gain(splits[-1], (before[-1], after[-1]), judging, fit, assigner.positive_iou)
     judge = splits[-1].name if len(splits) > 1 else f"one in {HELD_OUT} train images, held out"
     reached = float((before[-1].best_iou[judging] >= np.float32(assigner.positive_iou)).mean())
-    return fitted, Verdict.of(gains, goal=settings.goal, judge=judge, reached=reached, changed=found != start)
+    return fitted, Verdict.of(gains, goal=fit.goal, judge=judge, reached=reached, changed=found != start)
 
 
 def _judging_images(splits: list[Split], seed: int) -> np.ndarray:

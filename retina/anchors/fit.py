@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import numpy as np
 
 from retina.anchors.coverage import NetworkBoxes
 from retina.anchors.kmeans import proposals
-from retina.command_settings import FIT_GOALS
 from retina.detection.anchors import AnchorGenerator
+
+FitGoal = Literal["iou", "share"]  # mean IoU of boxes with their best anchor; share that reaches anchors.positive_iou
+FIT_GOALS: tuple[str, ...] = get_args(FitGoal)
 
 DIGITS = 4  # of the fitted numbers: finer than any effect, and a file that people can read
 # A search that aims at the share alone stands still wherever no box crosses the threshold.

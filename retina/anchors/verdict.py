@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import DictConfig, OmegaConf
 
 from retina.anchors.fit import LEAST_GAIN, Gain
 from retina.config.compose import CONFIGS
@@ -75,38 +74,42 @@ def refuse_existing(save_as: str | None) -> None:
         )
 
 
-def write_anchors(config: DictConfig, anchors: AnchorGenerator, verdict: Verdict, rows: Rows, out: Path) -> None:
+def write_anchors(
+    settings: Any, sections: Mapping[str, Any], anchors: AnchorGenerator, verdict: Verdict, rows: Rows
+) -> None:
     """Write the fitted anchors as an option of the group into ``out``, with ``save_as`` also into ``configs/``."""
+    out = Path(settings.out)
     path = out / "anchors" / f"{NAME}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text_atomically(path, anchors_text(config, anchors, verdict, rows, f"--config-dir {out} anchors={NAME}"))
-    print(
-        f"anchors written to {path}\nto use them: python train.py <the same settings> --config-dir {out} anchors={NAME}"
-    )
-    if config.save_as is not None:
-        refuse_existing(config.save_as)
-        with _option_file(config.save_as).open("x", encoding="utf-8") as file:
-            file.write(anchors_text(config, anchors, verdict, rows, f"anchors={config.save_as}"))
-        print(f"and to {_option_file(config.save_as)}: python train.py anchors={config.save_as}")
+    choice = f"--config-dir {out} anchors={NAME}"
+    write_text_atomically(path, anchors_text(settings, sections, anchors, verdict, rows, choice))
+    print(f"anchors written to {path}\nto use them: python train.py <the same settings> {choice}")
+    if settings.save_as is not None:
+        refuse_existing(settings.save_as)
+        with _option_file(settings.save_as).open("x", encoding="utf-8") as file:
+            file.write(anchors_text(settings, sections, anchors, verdict, rows, f"anchors={settings.save_as}"))
+        print(f"and to {_option_file(settings.save_as)}: python train.py anchors={settings.save_as}")
 
 
-def anchors_text(config: DictConfig, anchors: AnchorGenerator, verdict: Verdict, rows: Rows, choice: str) -> str:
+def anchors_text(
+    settings: Any, sections: Mapping[str, Any], anchors: AnchorGenerator, verdict: Verdict, rows: Rows, choice: str
+) -> str:
     """Return the file: a comment with the data, the figures and both commands, then the whole section."""
-    node: dict[str, Any] = OmegaConf.to_container(config.anchors, resolve=True)  # type: ignore[assignment]
+    node, name = dict(sections["anchors"]), sections["dataset"]["name"]
     node |= {"base_scale": anchors.base_scale, "scales": list(anchors.scales),
              "aspect_ratios": list(anchors.aspect_ratios)}  # fmt: skip
     least = node.get("positive_iou", 0.5)
-    image = config.image
+    image = settings.image
     lines = [
-        f"python train.py dataset={config.dataset.name} {choice}",
-        f"Anchors fitted to {config.dataset.name} train, sides {image.short_side}/{image.long_side} px.",
+        f"python train.py dataset={name} {choice}",
+        f"Anchors fitted to {name} train, sides {image.short_side}/{image.long_side} px.",
         f"{verdict}.",
         "Expect them to suit this data at this size only: fit again where either changes. Made by",
         f"  python tools/anchors.py {shlex.join(sys.argv[1:])}",
         *(
-            f"{name}: mean best IoU {row['all']['mean_iou']:.4f}, {100 * row['all']['reached']:.2f} % of "
+            f"{kind}: mean best IoU {row['all']['mean_iou']:.4f}, {100 * row['all']['reached']:.2f} % of "
             f"{row['all']['boxes']} boxes reach {least}, {row['all']['lost']} lost"
-            for name, row in rows
+            for kind, row in rows
         ),
     ]
     comment = "\n".join(f"# {' '.join(line.splitlines())}" for line in lines)

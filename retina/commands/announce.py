@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig
-
 from retina import distributed
-from retina.commands.building import Machine
-from retina.commands.loading import switch_epoch
+from retina.commands.assemble import Sections, switch_epoch
 from retina.data.dataset import DetectionDataset
 from retina.data.findings import in_short
 from retina.errors import first_five
-from retina.evaluation.table import format_metrics
+from retina.evaluation.results import format_metrics
+from retina.machine import Machine
+from retina.settings import RunSettings
 from retina.training.progress import RunLength
 from retina.training.run_log import RunLog
 from retina.training.schedules import describe_scaling
@@ -35,24 +34,25 @@ def say_data(log: RunLog, datasets: Mapping[str, DetectionDataset], checked: Seq
             log.say(f"          {line}")
 
 
-def say_length(log: RunLog, config: DictConfig, machine: Machine, parts: Parts, length: RunLength) -> None:
+def say_length(
+    log: RunLog, settings: RunSettings, sections: Sections, machine: Machine, parts: Parts, length: RunLength
+) -> None:
     """Tell what is about to be trained and for how long, in the words of the settings."""
     for note in parts.notes:
         log.say(f"sampling  {note}")
     millions = sum(parameter.numel() for parameter in parts.model.parameters()) / 1e6
+    model, optimizer = sections["model"], sections["optimizer"]
     log.say(
-        f"model     {millions:.1f} M parameters, norm {config.model.norm}, weights {config.model.weights}, "
+        f"model     {millions:.1f} M parameters, norm {model['norm']}, weights {model['weights']}, "
         f"{machine.precision} on {machine.device}, {distributed.world_size()} process(es)"
     )
     log.say(
         f"length    {length.num_steps} steps of {length.batch_size} images = {length.num_epochs:.4g} epochs; "
-        + describe_scaling(
-            config.optimizer.lr, config.optimizer.get("lr_batch_size"), length.batch_size, length.num_images
-        )
+        + describe_scaling(optimizer["lr"], optimizer.get("lr_batch_size"), length.batch_size, length.num_images)
     )
     for note in parts.schedule.notes(run_images=length.num_images, images_per_epoch=length.images_per_epoch):
         log.say(f"          note: {note}")
-    until = switch_epoch(config.augment.get("until"), length)
+    until = switch_epoch(settings.augment, length)
     if until is not None:
         log.say(f"augment   strong for {until} of {length.num_epochs:.4g} epochs, then augment.afterwards")
     if not parts.criterion.additive:

@@ -1,69 +1,37 @@
-"""Detections on image files without annotations: drawn pictures and a results file."""
+"""predict: detections on image files without annotations, as drawn pictures and a results file."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import torch
-from torch import nn
 
-from retina.data.augment import Augment
-from retina.data.images import read_image, read_shrunk
-from retina.detection.postprocess import PostProcess
-from retina.drawing.boxes import draw_boxes, strong
+from retina.commands.assemble import Sections
+from retina.detector import Detector
 from retina.errors import ConfigError, DataError, first_five
-from retina.evaluation.detect import AnchorTiling, Size, detect
-from retina.evaluation.evaluate import evaluation_mode, to_coco_results, to_original_frame
-from retina.evaluation.results import write_json
-from retina.structures import BoxTargets, Detections, ImageBatch, Sample
+from retina.files import write_json_atomically
+from retina.machine import Machine
+from retina.ranges import AtLeast1, Share
+from retina.settings import Device, Precision
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
-@dataclass(frozen=True)
-class Predictor:
-    """A trained detector with all that leads from a picture to detections in its frame."""
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The scalars of configs/predict.yaml, which says what they mean."""
 
-    model: nn.Module
-    augment: Augment  # the resize of evaluation
-    anchors: AnchorTiling
-    postprocess: PostProcess
-    class_names: Sequence[str]
-    category_ids: Sequence[int]
-    device: torch.device
-    autocast: Callable[[], AbstractContextManager] = nullcontext
-    size_divisor: int = 32
-
-    @torch.inference_mode()
-    def __call__(self, image: np.ndarray, *, original_size: Size | None = None) -> Detections:
-        """Return what is found in ``image`` (``(H, W, 3)`` uint8 RGB), best first.
-
-        Args:
-            image: as stored, or decoded at a reduced scale.
-            original_size: (height, width) of the stored image, in whose pixels the boxes are; None: of ``image``.
-        """
-        original_size = original_size or (image.shape[0], image.shape[1])
-        sample = self.augment.resize(Sample(image, BoxTargets.empty(), image_id=0, original_size=original_size))
-        height, width = sample.image.shape[:2]
-        batch = ImageBatch(self._canvas(sample.image), torch.tensor([[height, width]])).to(self.device)
-        with evaluation_mode(self.model):
-            (detections,), _ = detect(
-                self.model, batch, anchors=self.anchors, postprocess=self.postprocess, autocast=self.autocast
-            )
-        return to_original_frame(detections, (height, width), original_size)
-
-    def _canvas(self, image: np.ndarray) -> torch.Tensor:
-        """Return ``(1, 3, H, W)`` uint8, padded as in training at the right and at the bottom."""
-        height, width = image.shape[:2]
-        padded = np.zeros((1, height + -height % self.size_divisor, width + -width % self.size_divisor, 3), np.uint8)
-        padded[0, :height, :width] = image
-        return torch.from_numpy(padded).permute(0, 3, 1, 2)
+    ckpt: str
+    source: str
+    out: str
+    score_threshold: Share
+    batch_size: AtLeast1
+    device: Device
+    precision: Precision
 
 
 @dataclass(frozen=True)
@@ -86,23 +54,24 @@ class PredictionSummary:
         return "\n".join(lines)
 
 
-def check_settings(*, ckpt: str | None, score_threshold: float) -> None:
-    """Raise ConfigError where a setting of the command is missing or out of range."""
-    if ckpt is None:
-        raise ConfigError("ckpt is not given", fix="ckpt=<a run directory or a checkpoint file>")
-    if not 0 <= score_threshold <= 1:
-        raise ConfigError(f"score_threshold must lie in [0, 1], got {score_threshold}")
+def run(settings: Settings, sections: Sections) -> PredictionSummary:
+    """Draw and list what the detector finds in ``settings.source``."""
+    paths = find_images(settings.source)
+    detector = Detector.load(settings.ckpt, machine=Machine.resolve(settings.device, settings.precision))
+    summary = predict_images(
+        detector, paths, out=settings.out, score_threshold=settings.score_threshold, progress=print
+    )
+    print(summary)
+    return summary
 
 
-def find_images(source: str | Path | None) -> list[Path]:
+def find_images(source: str | Path) -> list[Path]:
     """Return the image that ``source`` is, or the images in the folder that it is, by name.
 
     Raises:
         ConfigError: no source, or nothing there.
         DataError: a folder without images.
     """
-    if source is None:
-        raise ConfigError("source is not given", fix="source=<an image or a folder of images>")
     source = Path(source)
     if source.is_file():
         return [source]
@@ -119,7 +88,7 @@ def find_images(source: str | Path | None) -> list[Path]:
 
 
 def predict_images(
-    predictor: Predictor,
+    detector: Detector,
     paths: Sequence[Path],
     *,
     out: str | Path,
@@ -140,27 +109,18 @@ def predict_images(
     failed: list[str] = []
     for image_id, path in enumerate(paths, start=1):
         try:
-            image = read_image(str(path), "an image")
-            seen = _as_evaluated(path, image, predictor.augment)
+            found = detector(path)
         except DataError as error:
             failed.append(error.what)
             progress(error.what)
             continue
-        detections = predictor(seen, original_size=(image.shape[0], image.shape[1]))
-        entries += _named(to_coco_results(detections, image_id, predictor.category_ids), path.name, predictor)
-        _write_picture(out / path.name, image, strong(detections, score_threshold), predictor.class_names)
-        progress(f"{path.name}: {len(detections)} detections")
+        entries += [{**entry, "file_name": path.name} for entry in found.to_coco(image_id)]
+        _write_picture(out / path.name, found.draw(score_threshold))
+        progress(f"{path.name}: {len(found)} detections")
     if len(failed) == len(paths):
         raise DataError(f"none of the {len(paths)} images can be read: {first_five(failed)}")
-    write_json(out / "detections.json", entries)
+    write_json_atomically(out / "detections.json", entries)
     return PredictionSummary(out, len(paths) - len(failed), len(entries), failed)
-
-
-def _as_evaluated(path: Path, image: np.ndarray, augment: Augment) -> np.ndarray:
-    """Return ``image``, or the same decoded at the reduced scale at which evaluation would."""
-    if augment.shrink(image.shape[0], image.shape[1]) == 1:
-        return image
-    return read_shrunk(str(path), "an image", shrink=augment.shrink)[0]
 
 
 def _output_folder(out: Path, paths: Sequence[Path]) -> Path:
@@ -177,13 +137,7 @@ def _output_folder(out: Path, paths: Sequence[Path]) -> Path:
     return out
 
 
-def _named(entries: list[dict[str, Any]], file_name: str, predictor: Predictor) -> list[dict[str, Any]]:
-    names = dict(zip(predictor.category_ids, predictor.class_names, strict=True))
-    return [{**entry, "file_name": file_name, "category_name": names[entry["category_id"]]} for entry in entries]
-
-
-def _write_picture(path: Path, image: np.ndarray, detections: Detections, class_names: Sequence[str]) -> None:
-    picture = draw_boxes(image, detections.boxes, detections.labels, detections.scores, class_names=class_names)
+def _write_picture(path: Path, picture: np.ndarray) -> None:
     # A file given by name may have any suffix; OpenCV chooses the format by it.
     if path.suffix.lower() not in SUFFIXES:
         path = path.with_name(path.name + ".jpg")

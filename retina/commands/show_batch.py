@@ -1,50 +1,70 @@
-"""What ``tools/show_batch.py`` does: the batches of a training run, drawn."""
+"""show_batch: the batches of a training run, drawn."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Annotated
 
 import cv2
 import numpy as np
 import torch
-from omegaconf import DictConfig
 
-from retina.commands.building import Machine, build_assigner, build_data_folder, run_settings
-from retina.commands.loading import epoch_orders, open_training_data, train_loader_maker
+from retina.build import build
+from retina.commands.assemble import Sections, epoch_orders, open_training_data, train_loader_maker
 from retina.data.dataset import DetectionDataset
 from retina.detection.assign import Assigner
 from retina.drawing.sheets import batch_panels, contact_sheet, side_by_side, stored_panel
 from retina.errors import ConfigError
+from retina.machine import Machine
+from retina.ranges import AtLeast1, Count, Excludes
+from retina.settings import RunSettings
 from retina.structures import Batch
 from retina.training.progress import RunLength
 
 _JPEG_QUALITY = 85
+_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
-def show_batches(config: DictConfig) -> Iterator[str]:
-    """Write a picture of each batch and yield a line about each.
+@dataclass(frozen=True, kw_only=True)
+class Settings(RunSettings):
+    """The scalars of configs/show_batch.yaml, which says what they mean."""
+
+    epoch: Count | None
+    start: Annotated[Count | None, Excludes("epoch", "each says where to begin")]
+    batches: AtLeast1
+    before: bool
+    least_side: AtLeast1
+    out: str
+
+
+def run(settings: Settings, sections: Sections) -> list[Path]:
+    """Write a picture of each batch, print a line about it, and return the files.
 
     Raises:
         ConfigError: the pictures cannot be written.
         DataError: as opening the data set and reading images raise it.
     """
-    run = run_settings(config)
-    dataset = open_training_data(config, build_data_folder(config.dataset))
-    assigner = build_assigner(config.anchors)
-    orders = epoch_orders(config, dataset)
-    length = RunLength.from_settings(run.train, orders.length)
+    if settings.out.lower().endswith(_SUFFIXES) and settings.batches != 1:
+        raise ConfigError(f"batches must be 1 where out is a file, got {settings.batches}", fix="batches=1")
+    dataset = open_training_data(settings, build(sections["dataset"]))
+    assigner = build(sections["anchors"], center_heat=False)
+    orders = epoch_orders(sections, settings, dataset)
+    length = RunLength.from_settings(settings.train, orders.length)
     # Pictures are made on the CPU, whatever the run would train on.
     machine = Machine(torch.device("cpu"), "float32")
-    start = config.start or (config.epoch or 0) * length.images_per_epoch
-    make_loader = train_loader_maker(config, run, dataset, assigner, machine, length, orders=orders)
-    for number, batch in enumerate(islice(make_loader(start), config.batches)):
-        picture = draw_batch(batch, dataset, assigner, before=config.before, least_side=config.least_side)
-        path = _write(picture, config.out, number)
-        images_seen = start + number // run.train.accumulate * run.train.batch_size
-        yield f"{path}: {len(batch)} images, {batch.targets.num_positives} positive anchors, after {images_seen} images"
-        yield from (f"  left out: {reason}" for reason in batch.replaced)
+    start = settings.start or (settings.epoch or 0) * length.images_per_epoch
+    make_loader = train_loader_maker(sections, settings, dataset, assigner, machine, length, orders=orders)
+    written = []
+    for number, batch in enumerate(islice(make_loader(start), settings.batches)):
+        picture = draw_batch(batch, dataset, assigner, before=settings.before, least_side=settings.least_side)
+        written.append(path := _write(picture, settings.out, number))
+        seen = start + number // settings.train.accumulate * settings.train.batch_size
+        print(f"{path}: {len(batch)} images, {batch.targets.num_positives} positive anchors, after {seen} images")
+        for reason in batch.replaced:
+            print(f"  left out: {reason}")
+    return written
 
 
 def draw_batch(
@@ -68,7 +88,7 @@ def draw_batch(
 
 def _write(picture: np.ndarray, out: str, number: int) -> Path:
     path = Path(out)
-    if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+    if path.suffix.lower() not in _SUFFIXES:
         path = path / f"batch-{number}.png"
     quality = [] if path.suffix.lower() == ".png" else [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
     encoded = cv2.imencode(path.suffix, picture[..., ::-1], quality)[1]

@@ -1,108 +1,189 @@
-"""Every mistake of a command in one message, told before torch is imported."""
+"""Checking a composed configuration before anything heavy is imported: types and ranges from signatures, paths."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from copy import deepcopy
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from retina.config.allowed import shown, violations
+from retina.config.compose import UNKNOWN
+from retina.config.mistakes import Mistake, first_of_each_path, nearest
+from retina.config.signatures import Parameter, Signature, defined_names, read_signature
 
-from retina.config.compose import CONFIGS, apply_value, compose_config, group_options, parse_override
-from retina.config.overrides import (
-    Mistake,
-    check_choices,
-    check_keys,
-    expand_sweeps,
-    parse_all,
-    split_groups,
-)
-from retina.config.schema import TRAIN_SECTIONS
-from retina.config.values import check_against, check_dataset, check_nodes, check_paths, check_scalars, to_plain
-from retina.errors import ConfigError
-
-_HELP = "--help lists groups and settings, --cfg job shows the composed configuration"
+# The sections that a training run cannot do without.
+TRAIN_SECTIONS = ("dataset", "model", "anchors", "loss", "optimizer", "schedule", "augment", "postprocess")
+# Paths that a command reads; whatever else is a path is looked for where it is opened.
+_MUST_EXIST = ("ckpt", "source", "detections", "annotations")
 
 
-def check_command(
-    primary: str,
-    overrides: Sequence[str],
-    *,
-    settings: type | None = None,
-    multirun: bool = False,
-    folders: Sequence[Path] = (CONFIGS,),
-) -> None:
-    """Check what was typed after ``python <primary>.py``.
+def check_tree(
+    tree: Mapping[str, Any], before: Mapping[str, Any], *, name: str, settings: Signature | None
+) -> list[Mistake]:
+    """Return the mistakes of a composed configuration.
 
     Args:
-        settings: the dataclass of the command's scalars.
-        multirun: several values of one setting are a sweep (``-m``).
-        folders: where the configuration files stand, the command's own first.
-
-    Raises:
-        ConfigError: with every mistake of the command.
+        tree: the configuration as plain values.
+        before: the same before values were typed.
+        name: of the command.
+        settings: of the command's scalars.
     """
-    parsed, mistakes = parse_all(overrides)
-    jobs, more = expand_sweeps(parsed, multirun=multirun)
-    mistakes += more
-    for job in jobs:
-        mistakes += _check_job(primary, job, settings=settings, folders=folders)
-    raise_mistakes(mistakes)
-
-
-def check_config(config: DictConfig, reference: DictConfig, *, primary: str, settings: type | None) -> list[Mistake]:
-    """Return the mistakes of a composed configuration; ``reference`` is the same before values were typed."""
-    tree, mistakes = to_plain(config)
-    before, _ = to_plain(reference)
-    if settings is not None:
-        mistakes += check_scalars(tree, settings)
-    mistakes += check_nodes(tree)
-    told = {mistake.what.split(" must be ")[0] for mistake in mistakes}
-    mistakes += [mistake for mistake in check_against(tree, before) if mistake.what.split(" must be ")[0] not in told]
-    mistakes += check_paths(tree)
-    mistakes += check_dataset(tree.get("dataset"), _splits(primary, tree))
-    if primary == "train":
+    mistakes = [*check_settings(tree, settings), *check_nodes(tree, settings)]
+    told = {mistake.path for mistake in mistakes}
+    mistakes += [mistake for mistake in _check_against(tree, before) if mistake.path not in told]
+    for path in _MUST_EXIST:
+        value = tree.get(path)
+        if isinstance(value, str) and value != UNKNOWN and not Path(value).exists():
+            mistakes.append(Mistake(f"{path}: no such file or folder: {value}", f"pass {path}=<an existing path>"))
+    mistakes += _check_dataset(tree.get("dataset"), _splits(name, tree))
+    if name == "train":
         missing = [section for section in TRAIN_SECTIONS if section not in tree]
         mistakes += [Mistake(f"the recipe says nothing about {section}") for section in missing]
     return mistakes
 
 
-def raise_mistakes(mistakes: Iterable[Mistake]) -> None:
-    """Raise one ConfigError that tells all ``mistakes``; return where there are none."""
-    told = list(dict.fromkeys(mistakes))
-    if not told:
-        return
-    if len(told) == 1:
-        raise ConfigError(told[0].what, why=told[0].why, fix=told[0].fix or _HELP)
-    lines = [f"  {mistake.what}" + (f"; {mistake.fix}" if mistake.fix else "") for mistake in told[:5]]
-    if len(told) > 5:
-        lines.append(f"  ... ({len(told)} in all)")
-    raise ConfigError(
-        "\n".join([f"{len(told)} mistakes in the configuration:", *lines]),
-        why="everything is checked before anything is started.",
-        fix=_HELP,
-    )
+def check_settings(tree: Mapping[str, Any], settings: Signature | None, path: str = "") -> list[Mistake]:
+    """Check the scalars of a command; what is built from ``tree`` is checked by :func:`check_nodes`."""
+    mistakes: list[Mistake] = []
+    known = settings.settings if settings is not None else {}
+    for name, value in tree.items():
+        inner = f"{path}.{name}".lstrip(".")
+        parameter = known.get(name)
+        if parameter is None:
+            if path and not _is_built(tree) and not _is_built(value):
+                mistakes.append(_no_setting(inner, path, list(known)))
+        elif parameter.allowed.section is not None and isinstance(value, Mapping):
+            mistakes += check_settings(value, parameter.allowed.section, inner)
+        else:
+            mistakes += _check_value(inner, value, parameter, tree)
+    return mistakes
 
 
-def _check_job(primary: str, texts: Sequence[str], *, settings: type | None, folders: Sequence[Path]) -> list[Mistake]:
-    options = group_options(folders)
-    choices, values = split_groups([parse_override(text) for text in texts], options)
-    good_choices, mistakes = check_choices(primary, choices, folders)
+def check_nodes(tree: Any, settings: Signature | None = None, path: str = "") -> list[Mistake]:
+    """Check every ``_target_`` node of ``tree`` against the signature of its target.
+
+    ``settings`` says which values of a section the command keeps for itself instead of handing them to the target.
+    """
+    mistakes: list[Mistake] = []
+    for inner, node in _nodes(tree, path):
+        mistakes += _check_node(inner, node, _kept(settings, inner))
+    return first_of_each_path(mistakes)
+
+
+def _check_node(path: str, node: Mapping[str, Any], kept: Mapping[str, Parameter]) -> Iterator[Mistake]:
+    target = str(node["_target_"])
     try:
-        reference = compose_config(primary, good_choices, folders=folders).config
-    except ConfigError as error:
-        return [*mistakes, Mistake(error.what, error.fix)]
-    plain: Any = OmegaConf.to_container(reference, resolve=False)
-    good_values, more = check_keys(values, plain, options)
-    mistakes += more
-    config = deepcopy(reference)
-    for override in good_values:
-        apply_value(config, override)
-    return mistakes + check_config(config, reference, primary=primary, settings=settings)
+        signature = read_signature(target)
+    except LookupError as error:
+        module, _, name = target.rpartition(".")
+        fix = nearest(name, defined_names(module)) if module.startswith("retina") else ""
+        yield Mistake(f"{path}._target_: {error}", fix, path=f"{path}._target_")
+        return
+    if signature is None:
+        return
+    known = signature.settings
+    for name, value in node.items():
+        inner = f"{path}.{name}"
+        if name.startswith("_") or name in kept or value == UNKNOWN or _is_built(value):
+            continue
+        if name in known:
+            yield from _check_value(inner, value, known[name], node)
+        elif name in signature.parameters or not signature.takes_any_name:
+            hint = nearest(inner, [f"{path}.{other}" for other in [*known, *kept]])
+            yield Mistake(f"there is no setting {inner}: {target} does not take it", hint, path=inner)
+    for name, parameter in sorted(known.items()):
+        if parameter.required and name not in node:
+            yield Mistake(f"{path}.{name} must be given: {target} needs it", f"add +{path}.{name}=<value>")
 
 
-def _splits(primary: str, tree: dict[str, Any]) -> tuple[str, ...]:
-    if primary == "evaluate":
+def _check_value(path: str, value: Any, parameter: Parameter, beside: Mapping[str, Any]) -> Iterator[Mistake]:
+    if value != UNKNOWN:
+        for inner, sentence in violations(path, value, parameter.allowed, beside):
+            yield Mistake(sentence, path=inner)
+
+
+def _no_setting(path: str, section: str, known: list[str]) -> Mistake:
+    return Mistake(f"there is no setting {path}", nearest(path, [f"{section}.{name}" for name in known]), path=path)
+
+
+def _kept(settings: Signature | None, path: str) -> Mapping[str, Parameter]:
+    for name in path.split("."):
+        parameter = settings.settings.get(name) if settings is not None else None
+        settings = parameter.allowed.section if parameter is not None else None
+    return settings.settings if settings is not None else {}
+
+
+def _check_against(tree: Mapping[str, Any], reference: Mapping[str, Any]) -> list[Mistake]:
+    """Check that what is a number or a truth value in ``reference`` still is one: for what no signature tells."""
+    before = dict(leaves(reference))
+    mistakes = []
+    for path, value in leaves(tree):
+        old = before.get(path)
+        if value in (None, UNKNOWN) or old in (None, UNKNOWN) or isinstance(old, str) or _is_understood(tree, path):
+            continue
+        wanted = "true or false" if isinstance(old, bool) else "a list" if isinstance(old, list) else "a number"
+        if isinstance(value, str) or isinstance(value, bool) != isinstance(old, bool):
+            mistakes.append(Mistake(f"{path} must be {wanted}, got {shown(value)}", path=path))
+    return mistakes
+
+
+def _is_understood(tree: Any, path: str) -> bool:
+    """Return whether a signature of ours says what the value at ``path`` may be."""
+    *sections, name = path.split(".")
+    for section in sections:
+        tree = tree[int(section)] if isinstance(tree, list) else tree[section]
+    if "_target_" not in tree:
+        return len(sections) <= 1
+    try:
+        signature = read_signature(str(tree["_target_"]))
+    except LookupError:
+        return False
+    return signature is not None and name in signature.settings
+
+
+def _check_dataset(dataset: Any, splits: tuple[str, ...]) -> list[Mistake]:
+    """Check that the paths of ``splits`` are given, as ``dataset=custom`` needs."""
+    if not isinstance(dataset, Mapping) or "_target_" not in dataset:
+        return []
+    missing = []
+    for split in splits:
+        paths = dataset.get(split)
+        if isinstance(paths, Mapping):
+            missing += [f"dataset.{split}.{name}" for name in paths if paths[name] is None]
+    if not missing:
+        return []
+    fix = "add " + " ".join(f"{path}=<path>" for path in missing)
+    return [Mistake(f"dataset={dataset.get('name')} needs {', '.join(missing)}", fix)]
+
+
+def _splits(name: str, tree: Mapping[str, Any]) -> tuple[str, ...]:
+    if name == "evaluate":
         return (str(tree.get("split") or "val"),)
-    return ("train", "val") if primary == "train" else ()
+    return ("train", "val") if name == "train" else ()
+
+
+def _is_built(value: Any) -> bool:
+    return isinstance(value, Mapping) and "_target_" in value
+
+
+def _nodes(tree: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if isinstance(tree, Mapping):
+        if "_target_" in tree:
+            yield path, tree
+        for name, value in tree.items():
+            yield from _nodes(value, f"{path}.{name}".lstrip("."))
+    elif isinstance(tree, list):
+        for index, value in enumerate(tree):
+            yield from _nodes(value, f"{path}.{index}")
+
+
+def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (path, value) of every value; a list of plain values is one value."""
+    if isinstance(tree, Mapping):
+        for name, value in tree.items():
+            yield from leaves(value, f"{path}.{name}".lstrip("."))
+    elif isinstance(tree, list) and any(isinstance(value, Mapping) for value in tree):
+        for index, value in enumerate(tree):
+            yield from leaves(value, f"{path}.{index}")
+    else:
+        yield path, tree

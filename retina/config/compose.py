@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from retina.config.former_names import present_tree
+from retina.config.mistakes import Mistake
 from retina.errors import ConfigError
+
+UNKNOWN = "\0unknown"  # stands for a value that could not be read; it was told already
+_ENVIRONMENT = re.compile(r"oc\.env:\s*([A-Za-z_]\w*)")
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 HYDRA_VERSION_BASE = "1.3"
@@ -89,7 +96,41 @@ def apply_value(config: DictConfig, override: Override) -> None:
     OmegaConf.update(config, key, override.value(), merge=True, force_add=True)
 
 
+def to_plain(config: DictConfig) -> tuple[dict[str, Any], list[Mistake]]:
+    """Return ``config`` as plain values, by present names; what cannot be resolved is ``UNKNOWN`` and a mistake."""
+    mistakes: list[Mistake] = []
+    return present_tree(_plain(config, "", mistakes)), mistakes
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message that says something."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
+
+
+def _plain(config: DictConfig | ListConfig, path: str, mistakes: list[Mistake]) -> Any:
+    names: list[Any] = list(config.keys()) if isinstance(config, DictConfig) else list(range(len(config)))
+    values = {}
+    for name in names:
+        inner = f"{path}.{name}".lstrip(".")
+        value: Any = UNKNOWN
+        try:
+            if OmegaConf.is_missing(config, name):
+                mistakes.append(Mistake(f"{inner} must be given", f"add {inner}=<value>", path=inner))
+            else:
+                value = config[name]
+        except OmegaConfBaseException as error:
+            mistakes.append(_unresolved(inner, config, name, error))
+        values[name] = _plain(value, inner, mistakes) if OmegaConf.is_config(value) else value
+    return values if isinstance(config, DictConfig) else list(values.values())
+
+
+def _unresolved(path: str, config: Any, name: Any, error: OmegaConfBaseException) -> Mistake:
+    written = OmegaConf.to_container(config, resolve=False)[name]  # type: ignore[index]
+    if variable := _ENVIRONMENT.search(str(written)):
+        return Mistake(
+            f"{path} is {written}, but the environment variable {variable[1]} is not set",
+            f"export {variable[1]}=<value>, or {path}=<value>",
+            path=path,
+        )
+    return Mistake(f"{path} is {written}, which cannot be resolved: {first_line(error)}", path=path)

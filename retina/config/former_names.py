@@ -23,6 +23,13 @@ FORMER_NAMES: dict[str, str] = {
 }
 
 
+# Settings, by their dotted path.
+FORMER_SETTINGS = {"loss.box.focal_gamma": "loss.focal_gamma"}
+
+# What a backbone was before its section named a class.
+_FORMER_BACKBONE = "retina.models.backbones.resnet.ResNet"
+
+
 def present_name(target: str) -> str:
     """Return the full name that ``target``, a full name of any version, has now."""
     if target in FORMER_NAMES:
@@ -32,11 +39,41 @@ def present_name(target: str) -> str:
     return FORMER_NAMES.get(moved, moved)
 
 
-def renamed(tree: Any) -> Any:
-    """Return the plain configuration ``tree`` with the present name in each ``_target_``."""
+def present_setting(path: str) -> str:
+    """Return the dotted path that the setting ``path`` of any version has now."""
+    return FORMER_SETTINGS.get(path, path)
+
+
+def present_tree(tree: Any) -> Any:
+    """Return the plain configuration ``tree`` of any version with present names: of targets and of settings."""
+    tree = _renamed(tree)
+    if not isinstance(tree, dict):
+        return tree
+    backbone = (tree.get("model") or {}).get("backbone") if isinstance(tree.get("model"), dict) else None
+    if isinstance(backbone, dict):
+        backbone.setdefault("_target_", _FORMER_BACKBONE)
+    for former, present in FORMER_SETTINGS.items():
+        section, _, name = former.rpartition(".")
+        node = _section(tree, section)
+        if node is not None and name in node:
+            value = node.pop(name)
+            parent, _, present_name = present.rpartition(".")
+            target = _section(tree, parent)
+            if target is not None and target.get(present_name) is None:
+                target[present_name] = value
+    return tree
+
+
+def _section(tree: Any, path: str) -> dict[str, Any] | None:
+    for name in path.split("."):
+        tree = tree.get(name) if isinstance(tree, dict) else None
+    return tree if isinstance(tree, dict) else None
+
+
+def _renamed(tree: Any) -> Any:
     if isinstance(tree, Mapping):
         return {
-            name: present_name(value) if name == "_target_" and isinstance(value, str) else renamed(value)
+            name: present_name(value) if name == "_target_" and isinstance(value, str) else _renamed(value)
             for name, value in tree.items()
         }
-    return [renamed(item) for item in tree] if isinstance(tree, list) else tree
+    return [_renamed(item) for item in tree] if isinstance(tree, list) else tree

@@ -8,7 +8,6 @@ import signal
 import sys
 import tempfile
 import traceback
-from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
@@ -18,9 +17,6 @@ BUG_STATUS = 1
 BROKEN_PIPE_STATUS = 128 + signal.SIGPIPE
 
 _NO_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|insufficient shared memory", re.I)
-# How torch's loader tells what was raised in one of its processes: the message holds that traceback.
-_IN_WORKER = re.compile(r"Original Traceback.*^[\w.]+: error: (?P<message>.*)", re.S | re.M)
-_PARTS = re.compile(r"(?P<what>.*?)(?:\nwhy:   (?P<why>.*?))?(?:\nfix:   (?P<fix>.*?))?\s*", re.S)
 
 
 class Outcome:
@@ -30,16 +26,14 @@ class Outcome:
         exit_status: of the first block that failed, else 0.
         num_failures: how many blocks failed.
         interrupted: a signal ended a block, so that nothing else should be started.
-        run_dir: where the traceback of a failure is kept, as far as it is known.
     """
 
     def __init__(self, name: str) -> None:
-        """Args: ``name`` of the command: tracebacks are added to ``<run_dir>/<name>.log``."""
+        """Args: ``name`` of the command."""
         self.name = name
         self.exit_status = 0
         self.num_failures = 0
         self.interrupted = False
-        self.run_dir: str | None = None
 
     def __enter__(self) -> Outcome:
         return self
@@ -61,8 +55,9 @@ class Outcome:
             return BROKEN_PIPE_STATUS
         told = as_told(error)
         self.interrupted = self.interrupted or isinstance(told, Interrupted)
-        log = self._keep_traceback(error)
         if told is None:
+            # A run keeps the traceback in its log and says so.
+            log = getattr(error, "log_file", None)
             told = RetinaError(
                 f"{type(error).__name__}: {_last_line(error)}",
                 why="this is a bug of retina: a mistake would have been explained.",
@@ -71,18 +66,6 @@ class Outcome:
             told.exit_status = BUG_STATUS
         print_error(told)
         return told.exit_status
-
-    def _keep_traceback(self, error: BaseException) -> Path | None:
-        """Add the traceback to the run's log, where a run directory was made already."""
-        if self.run_dir is None or not Path(self.run_dir).is_dir():
-            return None
-        log = Path(self.run_dir, f"{self.name}.log")
-        try:
-            with log.open("a", encoding="utf-8") as file:
-                file.write("".join(traceback.format_exception(error)))
-        except OSError:  # a full disk may be what is being told
-            return None
-        return log
 
     def _keep_in_temporary_file(self, error: BaseException) -> str:
         try:
@@ -98,7 +81,7 @@ class Outcome:
 def as_told(error: BaseException) -> RetinaError | None:
     """Return the message for a mistake, an interruption or a lack of memory; None for a bug of ours."""
     if isinstance(error, RetinaError):
-        return _without_worker_traceback(error)
+        return error
     if isinstance(error, KeyboardInterrupt):
         return Interrupted("stopped by Ctrl-C before anything was saved", signal_number=signal.SIGINT)
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))):
@@ -131,17 +114,6 @@ def flush_output() -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE_STATUS
     return 0
-
-
-def _without_worker_traceback(error: RetinaError) -> RetinaError:
-    """Return ``error`` as it was raised in a loader's process, before torch made its message a traceback."""
-    found = _IN_WORKER.search(error.what)
-    parts = _PARTS.fullmatch(found["message"]) if found else None
-    if parts is None:
-        return error
-    told = RetinaError(parts["what"], why=parts["why"] or "", fix=parts["fix"] or "")
-    told.exit_status = error.exit_status
-    return told
 
 
 def _last_line(error: BaseException) -> str:

@@ -5,26 +5,18 @@ from __future__ import annotations
 import difflib
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.types import Override
 
 from retina.config.compose import compose_config, group_options, parse_override
+from retina.config.former_names import present_setting
+from retina.config.mistakes import Mistake, nearest
 from retina.errors import ConfigError
 
 # Enough for any sweep by hand; larger ones are checked as far as this, and by Hydra as they run.
 _MAX_COMBINATIONS = 64
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """One thing to mend. ``what`` names the setting and the value."""
-
-    what: str
-    fix: str = ""
-    why: str = ""
 
 
 def parse_all(texts: Sequence[str]) -> tuple[list[Override], list[Mistake]]:
@@ -33,23 +25,23 @@ def parse_all(texts: Sequence[str]) -> tuple[list[Override], list[Mistake]]:
     options = group_options()
     for text in texts:
         try:
-            overrides.append(parse_override(text))
+            overrides.append(parse_override(_by_present_name(text)))
         except ConfigError as error:
             mistakes.append(_unreadable(text, error, options))
     return overrides, mistakes
 
 
-def expand_sweeps(overrides: Sequence[Override], *, multirun: bool) -> tuple[list[list[str]], list[Mistake]]:
+def expand_sweeps(overrides: Sequence[Override], *, multirun: bool) -> tuple[list[list[Override]], list[Mistake]]:
     """Return the overrides of every job of a sweep, and mistakes where several values are given without ``-m``."""
-    values: list[list[str]] = []
+    values: list[list[Override]] = []
     mistakes = []
     for override in overrides:
         text = override.input_line or ""
         if not override.is_sweep_override():
-            values.append([text])
+            values.append([override])
         elif multirun and override.is_discrete_sweep() and not _is_glob(text):
             key = override.get_key_element()
-            values.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+            values.append([parse_override(f"{key}={value}") for value in override.sweep_string_iterator()])
         elif not multirun:
             mistakes.append(
                 Mistake(f"{text} is several values", f"add -m to run them all, or write '{_as_list(text)}'")
@@ -97,18 +89,6 @@ def check_keys(
     return good, mistakes
 
 
-def nearest(name: str, known: Sequence[str]) -> str:
-    """Return a hint at the right spelling of a dotted path, a group or an option; empty where nothing is near."""
-    leaf = _leaf(name)
-    near = [path for path in known if _leaf(path) == leaf]
-    if not near or len(near) > 5:
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
-    if not near:
-        by_leaf = {_leaf(path): path for path in reversed(known)}
-        near = [by_leaf[match] for match in difflib.get_close_matches(leaf, list(by_leaf), n=1, cutoff=0.7)]
-    return f"did you mean {' or '.join(near)}?" if near else ""
-
-
 def paths_of(tree: Any, prefix: str = "") -> list[str]:
     """Return the dotted paths of every setting and section of a plain configuration, in order."""
     if isinstance(tree, Mapping):
@@ -122,6 +102,13 @@ def paths_of(tree: Any, prefix: str = "") -> list[str]:
         paths.append(f"{prefix}{name}")
         paths += paths_of(value, f"{prefix}{name}.")
     return paths
+
+
+def _by_present_name(text: str) -> str:
+    """Return ``text`` with the present name of its setting, where it is one of a former version."""
+    key, equals, value = text.partition("=")
+    path = key.lstrip("+~")
+    return f"{key[: len(key) - len(path)]}{present_setting(path)}{equals}{value}"
 
 
 def _unreadable(text: str, error: ConfigError, options: Mapping[str, Sequence[str]]) -> Mistake:
@@ -212,7 +199,3 @@ def _is_glob(text: str) -> bool:
 def _as_list(text: str) -> str:
     key, _, value = text.partition("=")
     return f"{key}=[{value}]"
-
-
-def _leaf(path: str) -> str:
-    return path.rstrip("=").replace("/", ".").rpartition(".")[2]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from copy import deepcopy
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,11 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from retina.config.check import check_config, raise_mistakes
-from retina.config.compose import apply_value, first_line, group_options
-from retina.config.former_names import renamed
-from retina.config.overrides import Mistake, check_keys, parse_all, split_groups
-from retina.config.schema import SETTINGS_OF
+from retina.config.compose import first_line, group_options
+from retina.config.former_names import present_tree
+from retina.config.job import Job, Recipe, with_values
+from retina.config.mistakes import Mistake, raise_mistakes
+from retina.config.overrides import parse_all, split_groups
 from retina.errors import ConfigError
 
 CONFIG_FILE = "config.yaml"
@@ -28,39 +27,35 @@ def resumed_run(overrides: Sequence[str]) -> str | None:
     return values[-1] if values and values[-1] not in ("", "null") else None
 
 
-def compose_resumed(run_dir: str | Path, overrides: Sequence[str]) -> DictConfig:
+def read_resumed(
+    recipe: Recipe, run_dir: str | Path, overrides: Sequence[str], *, text_in_checkpoint: Callable[[Path], str]
+) -> Job:
     """Return the configuration saved in ``run_dir`` with the values of ``overrides`` on top.
 
+    ``text_in_checkpoint`` reads the same text from the checkpoint where the file is gone.
+
     Raises:
-        ConfigError: there is no run to go on with, or anything is wrong with ``overrides``; every mistake at once.
+        ConfigError: there is no run to resume, or anything is wrong with ``overrides``; every mistake at once.
     """
     run_dir = Path(run_dir)
-    saved = _saved_config(run_dir)
+    saved = _saved_config(run_dir, text_in_checkpoint)
     saved.resume = saved.run_dir = str(run_dir)
-    texts = [text for text in overrides if not text.lstrip("+").startswith("resume=")]
-    parsed, mistakes = parse_all(texts)
-    options = group_options()
-    choices, values = split_groups(parsed, options)
+    parsed, mistakes = parse_all([text for text in overrides if not text.lstrip("+").startswith("resume=")])
+    choices, values = split_groups(parsed, group_options())
     for choice in choices:
         what = f"{choice.input_line} chooses a group, but resume= takes the run's own configuration"
         mistakes.append(Mistake(what, f"leave it out, or start a new run without resume={run_dir}"))
-    plain: Any = OmegaConf.to_container(saved, resolve=False)
-    good, more = check_keys(values, plain, options)
-    mistakes += more
-    config = deepcopy(saved)
-    for value in good:
-        if value.is_sweep_override():
-            mistakes.append(Mistake(f"{value.input_line} is several values", "give one"))
-        else:
-            apply_value(config, value)
-    if Path(str(config.run_dir)).resolve() != run_dir.resolve():
-        mistakes.append(Mistake(f"run_dir={config.run_dir} is not the run that resume= names", "leave run_dir= out"))
-    mistakes += check_config(config, saved, primary="train", settings=SETTINGS_OF["train"])
-    raise_mistakes(mistakes)
-    return config
+    several = [value for value in values if value.is_sweep_override()]
+    mistakes += [Mistake(f"{value.input_line} is several values", "give one") for value in several]
+    job, more = with_values(recipe, saved, [value for value in values if value not in several])
+    if Path(str(job.config.run_dir)).resolve() != run_dir.resolve():
+        what = f"run_dir={job.config.run_dir} is not the run that resume= names"
+        mistakes.append(Mistake(what, "leave run_dir= out"))
+    raise_mistakes([*mistakes, *more])
+    return job
 
 
-def _saved_config(run_dir: Path) -> DictConfig:
+def _saved_config(run_dir: Path, text_in_checkpoint: Callable[[Path], str]) -> DictConfig:
     """Read the run's config.yaml, or the same text in its last checkpoint."""
     if not run_dir.is_dir():
         owner = run_dir.parent.parent
@@ -74,7 +69,7 @@ def _saved_config(run_dir: Path) -> DictConfig:
         )
     file = run_dir / CONFIG_FILE
     try:
-        text = file.read_text(encoding="utf-8") if file.is_file() else _text_in_checkpoint(run_dir / LAST_CHECKPOINT)
+        text = file.read_text(encoding="utf-8") if file.is_file() else text_in_checkpoint(run_dir / LAST_CHECKPOINT)
         config = OmegaConf.create(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise ConfigError(
@@ -84,12 +79,5 @@ def _saved_config(run_dir: Path) -> DictConfig:
         ) from error
     if not isinstance(config, DictConfig):
         raise ConfigError(f"resume: not a configuration: {file}")
-    plain: Any = renamed(OmegaConf.to_container(config, resolve=False))
-    return OmegaConf.create(plain)
-
-
-def _text_in_checkpoint(path: Path) -> str:
-    # Imports torch; only where config.yaml is gone.
-    from retina.training.checkpoint import load_checkpoint
-
-    return str(load_checkpoint(path)["config"])
+    plain: Any = OmegaConf.to_container(config, resolve=False)
+    return OmegaConf.create(present_tree(plain))

@@ -2,59 +2,32 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import yaml
 
-from retina.config.former_names import renamed
-from retina.config.values import check_nodes, check_scalars
+from retina.config.check import check_nodes, check_settings
+from retina.config.former_names import present_tree
+from retina.config.signatures import base_classes, read_signature
 from retina.errors import CheckpointError, first_five
-from retina.settings import RunSettings
+from retina.settings import resolve_norm
 
-# The one `_target_` that each section may have, by its exact name. A prefix would not do: a name that walks through a
-# module's imports (retina.models.retinanet.torch.hub.load) reaches any function.
-ALLOWED_TARGETS: dict[str, tuple[str, ...]] = {
-    "model": ("retina.models.retinanet.build_retinanet",),
-    "anchors": ("retina.detection.assign.Assigner",),
-    "postprocess": ("retina.detection.postprocess.PostProcess",),
-    "dataset": (
-        "retina.data.folders.CocoFolder",
-        "retina.data.shapes.ShapesFolder",
-        "retina.formats.voc.VocFolder",
-        "retina.formats.yolo.YoloFolder",
-        "retina.formats.csv_table.CsvFolder",
-    ),
+# The one target that a section may have, by its exact name. A prefix would not do: a name that walks through a module's
+# imports (retina.models.retinanet.torch.hub.load) reaches any function.
+_ONLY = {
+    "model": "retina.models.retinanet.build_retinanet",
+    "anchors": "retina.detection.assign.Assigner",
+    "postprocess": "retina.detection.postprocess.PostProcess",
 }
-
-# What a loss may be. A sum of box losses has terms, each of them another one of the list.
-_LOSSES = "retina.detection.losses"
-_SUM = f"{_LOSSES}.box_sum.BoxLossSum"
-LOSS_TARGETS: dict[str, tuple[str, ...]] = {
-    "loss.classification": tuple(
-        f"{_LOSSES}.{name}"
-        for name in (
-            "classification.FocalLoss",
-            "classification.BalancedCrossEntropyLoss",
-            "classification.CrossEntropyLoss",
-            "focal_dice.FocalDiceLoss",
-            "ghm_c.GHMCLoss",
-            "iou_aware.QualityFocalLoss",
-            "iou_aware.VarifocalLoss",
-            "penalty_reduced.PenaltyReducedFocalLoss",
-            "softmax_focal.SoftmaxFocalLoss",
-        )
-    ),
-    "loss.box": (
-        _SUM,
-        *(f"{_LOSSES}.box.{name}Loss" for name in ("L1", "SmoothL1", "GIoU", "DIoU", "CIoU", "EIoU", "FocalEIoU")),
-        *(f"{_LOSSES}.box_codes.{name}Loss" for name in ("Huber", "MSE", "BalancedL1", "FocalL1")),
-        *(f"{_LOSSES}.box_overlap.{name}Loss" for name in ("IoU", "AlphaIoU", "SIoU", "WIoU")),
-        *(f"{_LOSSES}.box_running.{name}Loss" for name in ("WIoUv3", "GHMR")),
-    ),
+# Or: every class that these packages define themselves and that is one of a kind.
+_ONE_OF = {
+    "model.backbone": (("retina.models.backbones",), "Backbone"),
+    "dataset": (("retina.data", "retina.formats"), "DataFolder"),
+    "loss.classification": (("retina.detection.losses",), "ClassificationLoss"),
+    "loss.box": (("retina.detection.losses",), "BoxLoss"),
 }
-
 # A configuration of ours is 4 kB; YAML of some size can unfold into gigabytes.
 _MAX_CHARACTERS = 100_000
 _FIX = "use a checkpoint that this program wrote, or retrain the model with a target that is listed"
@@ -63,39 +36,57 @@ _FIX = "use a checkpoint that this program wrote, or retrain the model with a ta
 def model_config_from(text: str) -> dict[str, Any]:
     """Return the sections ``model``, ``anchors``, ``postprocess``, ``image`` and ``dataset`` as plain values.
 
-    Safe to build: each section has the one target that is listed for it, nothing else names code, and the model reads
-    no file and no network: ``model.weights`` is None and ``model.norm`` is what ``auto`` meant in training. A data set
-    that is not listed is reduced to its name.
+    Safe to build: each section has a target of its own kind that the project itself defines, nothing else names code,
+    and the model reads no file and no network: ``model.weights`` is None and ``model.norm`` is what ``auto`` meant in
+    training. A data set of another kind is reduced to its name.
 
     Raises:
         CheckpointError: anything in these sections is not as it has to be; nothing was built.
     """
     tree = _read(text)
-    sections = {name: _section(tree, name) for name in ("model", "anchors", "postprocess")}
     image, dataset = tree.get("image"), tree.get("dataset")
     if not isinstance(image, dict) or not isinstance(dataset, dict):
         raise _unusable("it has no section image or no section dataset")
-    if dataset.get("_target_") in ALLOWED_TARGETS["dataset"]:
-        sections["dataset"] = _section(tree, "dataset")
-    else:
-        sections["dataset"] = {"name": dataset.get("name")}
-    problems = _unsafe("image", image, ())
-    problems += [mistake.what for mistake in check_scalars({"image": image}, RunSettings)]
+    # What a run of a former version does not say: it was trained on whole images of one size.
+    image = {"reduced_decoding": False, "multi_scale": None, **image}
     if not isinstance(dataset.get("name"), str):
-        problems.append("dataset.name is not a text")
+        raise _unusable("dataset.name is not a text")
+    sections = {name: _section(tree, name) for name in ("model", "anchors", "postprocess")}
+    if is_listed("dataset", dataset.get("_target_")):
+        sections["dataset"] = _section({"dataset": _without_shares(dataset)}, "dataset")
+    else:
+        sections["dataset"] = {"name": dataset["name"]}
+    problems = _unsafe("image", image, None)
+    run = read_signature("retina.settings.RunSettings")
+    problems += [mistake.what for mistake in check_settings({"image": image}, run)]
     scores = [sections[name].get("scores", "sigmoid") for name in ("model", "postprocess")]
     if scores[0] != scores[1]:
         problems.append(f"model.scores is {scores[0]!r} and postprocess.scores {scores[1]!r}")
     if problems:
         raise _unusable(first_five(problems))
-    for name, node in sections.items():
-        if "_target_" in node:
-            listed_target(name, node["_target_"])
     return {**sections, "model": _without_weights(sections["model"]), "image": image}
 
 
-def loss_config_from(text: str) -> dict[str, dict[str, Any]]:
-    """Return the sections ``classification`` and ``box`` of ``loss`` as plain values, safe to build.
+def as_text(settings: Any, sections: Mapping[str, Any]) -> str:
+    """Return the whole configuration of a run as YAML: the dataclass ``settings``, and the parts that were built."""
+    scalars = asdict(settings)
+    tree = {
+        name: {**sections.get(name, {}), **value} if isinstance(value, dict) else value
+        for name, value in scalars.items()
+    }
+    tree |= {name: node for name, node in sections.items() if name not in tree}
+    return yaml.dump(tree, Dumper=_PlainDumper, sort_keys=False, allow_unicode=True)
+
+
+class _PlainDumper(yaml.SafeDumper):
+    """Writes a value that stands in two places twice."""
+
+    def ignore_aliases(self, _: Any) -> bool:
+        return True
+
+
+def loss_config_from(text: str) -> dict[str, Any]:
+    """Return the section ``loss`` (``classification``, ``box``, ``focal_gamma``) as plain values, safe to build.
 
     Raises:
         CheckpointError: a loss is not listed, or anything else is not as it has to be; nothing was built.
@@ -103,42 +94,47 @@ def loss_config_from(text: str) -> dict[str, dict[str, Any]]:
     loss = _read(text).get("loss")
     if not isinstance(loss, dict):
         raise _unusable("it has no section loss")
-    nodes: dict[str, dict[str, Any]] = {}
-    for name in ("classification", "box"):
-        section, node = f"loss.{name}", loss.get(name)
+    loss = {name: loss.get(name) for name in ("classification", "box", "focal_gamma")}
+    problems = []
+    for part in ("classification", "box"):
+        section, node = f"loss.{part}", loss[part]
         if not isinstance(node, dict):
             raise _unusable(f"it has no section {section}")
-        terms = node.get("terms", {}) if node.get("_target_") == _SUM else {}
+        terms = node.get("terms", {}) if _takes_terms(section, node.get("_target_")) else {}
         if not isinstance(terms, dict):
             raise _unusable(f"{section}.terms is not a mapping")
-        nodes |= {section: {key: value for key, value in node.items() if value is not terms}}
-        nodes |= {f"{section}.terms.{term}": inner for term, inner in terms.items()}
-    problems = []
-    for path, node in nodes.items():
-        targets = LOSS_TARGETS[".".join(path.split(".")[:2])]
-        problems += _unsafe(path, node, targets) if isinstance(node, dict) else [f"{path} is not a mapping"]
+        problems += _unsafe(section, {key: value for key, value in node.items() if value is not terms}, section)
+        for term, inner in terms.items():
+            path = f"{section}.terms.{term}"
+            problems += _unsafe(path, inner, section) if isinstance(inner, dict) else [f"{path} is not a mapping"]
     if not problems:
-        problems = [mistake.what for mistake in check_nodes({"loss": loss})]
+        # Only now are targets looked at, and still only their source.
+        run = read_signature("retina.settings.RunSettings")
+        mistakes = [*check_nodes({"loss": loss}), *check_settings({"loss": loss}, run)]
+        problems = [mistake.what for mistake in mistakes]
     if problems:
         raise _unusable(first_five(problems))
-    for path, node in nodes.items():
-        listed_target(".".join(path.split(".")[:2]), node["_target_"])
-    return {name: loss[name] for name in ("classification", "box")}
+    return loss
 
 
-def listed_target(section: str, name: str) -> Any:
-    """Import and return the class or function called ``name``, which ``section`` must list.
+def _takes_terms(section: str, target: Any) -> bool:
+    signature = read_signature(target) if is_listed(section, target) else None
+    return signature is not None and "terms" in signature.settings
 
-    Raises:
-        CheckpointError: it is not listed, or the name leads to something that is defined elsewhere.
+
+def is_listed(section: str, target: Any) -> bool:
+    """Return whether ``section`` may have ``target``: told from the source of the project, nothing is imported.
+
+    A class must be defined in the very module that its name says, and inherit, within the project, from the base class
+    of its kind.
     """
-    if name not in {**ALLOWED_TARGETS, **LOSS_TARGETS}.get(section, ()):
-        raise _unusable(f"{section}._target_ is {name!r}, which is not listed")
-    module, _, attribute = name.rpartition(".")
-    found = getattr(importlib.import_module(module), attribute, None)
-    if (getattr(found, "__module__", None), getattr(found, "__qualname__", None)) != (module, attribute):
-        raise _unusable(f"{section}._target_ is {name!r}, which is not defined there")
-    return found
+    if section in _ONLY:
+        return target == _ONLY[section]
+    packages, base = _ONE_OF[section]
+    module, _, name = target.rpartition(".") if isinstance(target, str) else ("", "", "")
+    if not any(module == package or module.startswith(f"{package}.") for package in packages):
+        return False
+    return name != base and base in base_classes(module, name)
 
 
 def _read(text: str) -> dict[str, Any]:
@@ -152,14 +148,18 @@ def _read(text: str) -> dict[str, Any]:
         raise _unusable("it is not YAML") from error
     if not isinstance(tree, dict):
         raise _unusable("it is not a mapping")
-    return renamed(tree)
+    return present_tree(tree)
 
 
 def _section(tree: Mapping[str, Any], section: str) -> dict[str, Any]:
     node = tree.get(section)
     if not isinstance(node, dict):
         raise _unusable(f"it has no section {section}")
-    problems = _unsafe(section, node, ALLOWED_TARGETS[section])
+    backbone = node.get("backbone") if section == "model" else None
+    problems = _unsafe(section, {name: value for name, value in node.items() if value is not backbone}, section)
+    if section == "model":
+        is_node = isinstance(backbone, dict)
+        problems += _unsafe("model.backbone", backbone, "model.backbone") if is_node else ["it has no model.backbone"]
     if not problems:
         # Only now are targets looked at, and still only their source.
         problems = [mistake.what for mistake in check_nodes({section: node})]
@@ -168,24 +168,24 @@ def _section(tree: Mapping[str, Any], section: str) -> dict[str, Any]:
     return node
 
 
-def _unsafe(path: str, value: Any, targets: tuple[str, ...], *, is_root: bool = True) -> list[str]:
-    """Return what is not plain in ``value``; only its root may have a ``_target_``, one of ``targets``."""
+def _unsafe(path: str, value: Any, section: str | None) -> list[str]:
+    """Return what is not plain in ``value``; only its root may have a ``_target_``, one that ``section`` lists."""
     if isinstance(value, dict):
         problems = []
-        if is_root and targets and value.get("_target_") not in targets:
+        if section and not is_listed(section, value.get("_target_")):
             problems.append(f"{path}._target_ is {value.get('_target_')!r}, which is not listed")
         for name, item in value.items():
             inner = f"{path}.{name}"
             if not isinstance(name, str):
                 problems.append(f"{inner} is not a name")
             elif name.startswith("_"):
-                if not (is_root and targets and name == "_target_"):
+                if not (section and name == "_target_"):
                     problems.append(f"{inner} is not allowed")
             else:
-                problems += _unsafe(inner, item, targets, is_root=False)
+                problems += _unsafe(inner, item, None)
         return problems
     if isinstance(value, list):
-        return [problem for item in value for problem in _unsafe(path, item, targets, is_root=False)]
+        return [problem for item in value for problem in _unsafe(path, item, None)]
     if isinstance(value, str) and ("${" in value or value == "???"):
         return [f"{path} is {value!r}, which is not resolved"]
     if value is not None and not isinstance(value, bool | int | float | str):
@@ -195,11 +195,13 @@ def _unsafe(path: str, value: Any, targets: tuple[str, ...], *, is_root: bool = 
 
 def _without_weights(model: dict[str, Any]) -> dict[str, Any]:
     """Return ``model`` without the pretrained weights that its training began with: the checkpoint's follow."""
-    # Imports torch.
-    from retina.models.backbones.resnet import resolve_norm
-
     norm = resolve_norm(str(model.get("norm", "auto")), model.get("weights", "imagenet"))
     return {**model, "norm": norm, "weights": None}
+
+
+def _without_shares(dataset: dict[str, Any]) -> dict[str, Any]:
+    """Return ``dataset`` without what concerns the training split alone."""
+    return {name: value for name, value in dataset.items() if not name.startswith("fraction")}
 
 
 def _unusable(reason: str) -> CheckpointError:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import ast
 import importlib.util
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
+from retina.config.allowed import Allowed, read_allowed, section_of
 from retina.config.former_names import present_name
-from retina.config.kinds import ANY, Kind, kind_of, read_kind
+from retina.ranges import FILLED, FLAT
 
 _PROJECT = "retina"
+_Definition = ast.ClassDef | ast.FunctionDef
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Parameter:
     """One parameter of a target."""
 
     name: str
-    kind: Kind
+    allowed: Allowed
     required: bool
 
 
@@ -28,11 +30,16 @@ class Signature:
     """The parameters of a function, or of the class that is built."""
 
     target: str
-    file: Path
     parameters: dict[str, Parameter]
-    takes_any_name: bool  # has **kwargs
+    takes_any_name: bool = False  # has **kwargs
+
+    @property
+    def settings(self) -> dict[str, Parameter]:
+        """The parameters that a configuration sets; the program fills in the others."""
+        return {name: item for name, item in self.parameters.items() if FILLED not in item.allowed.marks}
 
 
+@lru_cache(maxsize=256)
 def read_signature(target: str) -> Signature | None:
     """Return what ``target`` takes; None where its source cannot tell (other packages that re-export names).
 
@@ -43,35 +50,37 @@ def read_signature(target: str) -> Signature | None:
     module, _, name = target.rpartition(".")
     if not module:
         raise LookupError(f"{target!r} is not the full name of a class or function, like package.module.Name")
-    file = _module_file(module)
-    if file is None:
+    file = module_file(module)
+    found = None if file is None else _find(file, name)
+    if found is None or isinstance(found[1], ast.expr):
         if module.split(".")[0] == _PROJECT:
-            raise LookupError(f"there is no module {module}")
+            raise LookupError(f"there is no module {module}" if file is None else f"there is no {name} in {module}")
         return None
-    definition = _find_definition(file, name)
-    if definition is None:
-        if module.split(".")[0] == _PROJECT:
-            raise LookupError(f"there is no {name} in {module}")
-        return None
-    return _signature(target, *definition)
+    return _signature(target, found[0], found[1])
 
 
 def defined_names(module: str) -> list[str]:
     """Return the public classes and functions that ``module`` defines; empty where there is no such module."""
-    file = _module_file(module)
-    kinds = (ast.ClassDef, ast.FunctionDef)
-    nodes = _tree(file).body if file is not None else []
-    return [node.name for node in nodes if isinstance(node, kinds) and not node.name.startswith("_")]
+    file = module_file(module)
+    nodes = tree_of(file).body if file is not None else []
+    return [node.name for node in nodes if isinstance(node, _Definition) and not node.name.startswith("_")]
 
 
-def field_kind(settings: type, annotation: str) -> Kind:
-    """Return what a field of the dataclass ``settings`` may be; ``annotation`` is its ``Field.type`` as written."""
-    file = _module_file(settings.__module__)
-    aliases = _aliases(file) if file is not None else {}
-    return kind_of(annotation, aliases)
+def base_classes(module: str, name: str) -> frozenset[str]:
+    """Return the names of all classes that the class ``name``, defined in ``module`` itself, inherits from."""
+    file = module_file(module)
+    nodes = tree_of(file).body if file is not None else []
+    found = [node for node in nodes if isinstance(node, ast.ClassDef) and node.name == name]
+    return _bases(file, found[0]) if file is not None and found else frozenset()
 
 
-def _module_file(module: str) -> Path | None:
+def _bases(file: Path, node: ast.ClassDef) -> frozenset[str]:
+    names = frozenset(_dotted(base) for base in node.bases)
+    found = [_find(file, name) for name in names]
+    return names.union(*(_bases(each[0], each[1]) for each in found if each and isinstance(each[1], ast.ClassDef)))
+
+
+def module_file(module: str) -> Path | None:
     """Find a module's file without importing it; ``find_spec`` of a submodule would import its parents."""
     package, *parts = module.split(".")
     spec = importlib.util.find_spec(package) if package.isidentifier() else None
@@ -87,75 +96,89 @@ def _module_file(module: str) -> Path | None:
 
 
 @lru_cache(maxsize=64)
-def _tree(file: Path) -> ast.Module:
+def tree_of(file: Path) -> ast.Module:
+    """Return the syntax tree of a source file."""
     return ast.parse(file.read_text(encoding="utf-8"))
 
 
-def _find_definition(file: Path, name: str) -> tuple[Path, ast.ClassDef | ast.FunctionDef] | None:
-    """Find the class or function called ``name``, following ``from module import name``."""
-    for node in _tree(file).body:
-        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
+def _find(file: Path, name: str) -> tuple[Path, _Definition | ast.expr] | None:
+    """Find the class, function or alias of a type called ``name``, following ``from module import name``."""
+    for node in tree_of(file).body:
+        if isinstance(node, _Definition) and node.name == name:
             return file, node
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == name:
+            return file, node.value
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
             for alias in node.names:
-                if (alias.asname or alias.name) == name and (source := _module_file(node.module)):
-                    return _find_definition(source, alias.name)
+                if (alias.asname or alias.name) == name and (source := module_file(node.module)):
+                    return _find(source, alias.name)
     return None
 
 
-def _signature(target: str, file: Path, node: ast.ClassDef | ast.FunctionDef) -> Signature | None:
+@lru_cache(maxsize=1024)
+def _named(file: Path, name: str) -> Allowed | None:
+    """Return what ``name`` stands for in an annotation of ``file``: an alias, or a dataclass, which is a section."""
+    found = _find(file, name)
+    if found is None:
+        return None
+    source, node = found
+    if isinstance(node, ast.ClassDef):
+        signature = _signature(name, source, node) if _is_dataclass(node) else None
+        return None if signature is None else section_of(signature)
+    return read_allowed(node, partial(_named, source)) if isinstance(node, ast.expr) else None
+
+
+def _signature(target: str, file: Path, node: _Definition) -> Signature | None:
     if isinstance(node, ast.FunctionDef):
         return _of_function(target, file, node, is_method=False)
-    if any(_dotted(decorator).endswith("dataclass") for decorator in node.decorator_list):
-        return Signature(target, file, _fields(file, node), takes_any_name=False)
+    if _is_dataclass(node):
+        return Signature(target, _fields(file, node))
     for member in node.body:
         if isinstance(member, ast.FunctionDef) and member.name == "__init__":
             return _of_function(target, file, member, is_method=True)
     for base in node.bases:
-        if definition := _find_definition(file, _dotted(base)):
-            return _signature(target, *definition)
+        found = _find(file, _dotted(base))
+        if found is not None and isinstance(found[1], _Definition):
+            return _signature(target, found[0], found[1])
     known = not node.bases or all(_dotted(base) in ("nn.Module", "Module", "Protocol") for base in node.bases)
-    return Signature(target, file, {}, takes_any_name=False) if known else None
+    return Signature(target, {}) if known else None
 
 
 def _of_function(target: str, file: Path, node: ast.FunctionDef, *, is_method: bool) -> Signature:
-    names = _aliases(file)
     positional = [*node.args.posonlyargs, *node.args.args]
     defaults: list[ast.expr | None] = [None] * (len(positional) - len(node.args.defaults))
     defaults += node.args.defaults
     pairs = [*zip(positional, defaults, strict=True)][1 if is_method else 0 :]
     pairs += zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
-    parameters = {
-        argument.arg: Parameter(argument.arg, read_kind(argument.annotation, names), default is None)
-        for argument, default in pairs
-    }
-    return Signature(target, file, parameters, takes_any_name=node.args.kwarg is not None)
+    parameters: dict[str, Parameter] = {}
+    for argument, default in pairs:
+        parameters |= _parameter(file, argument.arg, argument.annotation, required=default is None)
+    return Signature(target, parameters, takes_any_name=node.args.kwarg is not None)
 
 
 def _fields(file: Path, node: ast.ClassDef) -> dict[str, Parameter]:
     fields: dict[str, Parameter] = {}
     for base in node.bases:
-        definition = _find_definition(file, _dotted(base))
-        if definition and isinstance(definition[1], ast.ClassDef):
-            fields |= _fields(definition[0], definition[1])
-    names = _aliases(file)
+        found = _find(file, _dotted(base))
+        if found is not None and isinstance(found[1], ast.ClassDef):
+            fields |= _fields(found[0], found[1])
     for member in node.body:
-        if isinstance(member, ast.AnnAssign) and isinstance(member.target, ast.Name):
-            if "ClassVar" in ast.dump(member.annotation):
-                continue
-            kind = read_kind(member.annotation, names)
-            fields[member.target.id] = Parameter(member.target.id, kind, member.value is None)
+        if not isinstance(member, ast.AnnAssign) or not isinstance(member.target, ast.Name):
+            continue
+        if "ClassVar" not in ast.dump(member.annotation):
+            fields |= _parameter(file, member.target.id, member.annotation, required=member.value is None)
     return fields
 
 
-def _aliases(file: Path) -> dict[str, Kind]:
-    """Read the type aliases of a module, such as ``Precision = Literal["auto", "bf16"]``."""
-    return {
-        node.targets[0].id: kind
-        for node in _tree(file).body
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
-        if isinstance(node.value, ast.Subscript) and (kind := read_kind(node.value, {})) is not ANY
-    }
+def _parameter(file: Path, name: str, annotation: ast.expr | None, *, required: bool) -> dict[str, Parameter]:
+    allowed = read_allowed(annotation, partial(_named, file))
+    if FLAT in allowed.marks and allowed.section is not None:
+        return dict(allowed.section.parameters)
+    return {name: Parameter(name, allowed, required and FILLED not in allowed.marks)}
+
+
+def _is_dataclass(node: ast.ClassDef) -> bool:
+    return any(_dotted(decorator).endswith("dataclass") for decorator in node.decorator_list)
 
 
 def _dotted(node: ast.expr) -> str:

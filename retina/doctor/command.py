@@ -1,25 +1,23 @@
-"""What ``tools/doctor.py`` does: examine the configured data set, write the report, and a corrected copy if asked."""
+"""doctor: examine the configured data set, write the report, and a corrected copy if asked."""
 
 from __future__ import annotations
 
 import datetime
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import torch
-from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from retina.anchors.coverage import best_possible_iou
-from retina.benchmark.command import canvas_of, prepare
+from retina.benchmark.command import Measured, canvas_of, prepare
 from retina.benchmark.measure import alternate, peak_memory
 from retina.benchmark.speed import Variant
-from retina.command_settings import ExaminingSettings
-from retina.commands.building import build_assigner, build_data_folder
+from retina.build import build
+from retina.commands.assemble import Sections
 from retina.data.transforms.resize import resized_size
 from retina.doctor.cases import cases_of, gallery
 from retina.doctor.detector_view import Lens
@@ -30,69 +28,90 @@ from retina.doctor.report import as_values, print_report, verdict
 from retina.drawing.tables import progress
 from retina.errors import ConfigError, DataError, first_five
 from retina.files import write_json_atomically
-from retina.machine import resolve_device_type, resolve_precision
+from retina.machine import Machine
+from retina.ranges import Count, checked
+from retina.settings import RunSettings, SplitName
 
 _SPEED_REPEATS = 3
 _PLAIN_WIDTH = 160  # letters
 
 
-def examine_config(config: DictConfig) -> None:
-    """Examine the data set of ``config``, print and write the report.
+@checked
+@dataclass(frozen=True)
+class ExaminingSettings:
+    """What is looked at."""
+
+    splits: Sequence[SplitName] | None
+    images: Literal["all", "header", "none"]
+    speed: bool
+    num_pictures: Count
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(RunSettings):
+    """The scalars of configs/doctor.yaml, which says what they mean."""
+
+    doctor: ExaminingSettings
+    out: str | None
+    fix: bool
+
+
+def run(settings: Settings, sections: Sections) -> None:
+    """Examine the data set, print and write the report.
 
     Raises:
         DataError: something in the data set is an error.
         ConfigError: a split is asked for that the data set does not have.
     """
-    settings = ExaminingSettings(**_plain(config.doctor))
-    folder = build_data_folder(config.dataset)
-    splits = _splits(folder, settings.splits)
+    examining = settings.doctor
+    folder = build(sections["dataset"])
+    splits = _splits(folder, examining.splits)
     console = Console()
     if not console.is_terminal:
         console = Console(width=_PLAIN_WIDTH)  # of a file or a pipe nobody knows how wide it is
-    examination = examine(folder, splits, images=settings.images, lens=build_lens(config), track=_tracked)
-    if settings.speed:
-        examination = replace(examination, speed=measure_step(config, examination))
-    out = Path(config.out or Path("doctor") / folder.name)
+    lens = build_lens(settings, sections)
+    examination = examine(folder, splits, images=examining.images, lens=lens, track=_tracked)
+    if examining.speed:
+        examination = replace(examination, speed=measure_step(settings, sections, examination))
+    out = Path(settings.out or Path("doctor") / folder.name)
     print_report(examination, console)
-    fixes = correct_splits(examination) if config.fix else {}
-    _write(out, examination, settings, fixes)
+    fixes = correct_splits(examination) if settings.fix else {}
+    _write(out, examination, examining, fixes)
     console.print(f"\nwritten to {out / 'dataset_report.html'} and dataset_report.json", highlight=False, markup=False,
                   soft_wrap=True)  # fmt: skip
     _end(examination, out)
 
 
-def build_lens(config: DictConfig) -> Lens:
+def build_lens(settings: RunSettings, sections: Sections) -> Lens:
     """Return how the configured detector looks at images."""
-    generator = build_assigner(config.anchors).anchors
-    sides = {"short_side": config.image.short_side, "long_side": config.image.long_side}
+    generator = build(sections["anchors"], center_heat=False).anchors
+    sides = {"short_side": settings.image.short_side, "long_side": settings.image.long_side}
     return Lens(
         resized=lambda height, width: resized_size(height, width, **sides),
         best_iou=partial(best_possible_iou, generator),
-        max_detections=config.postprocess.get("max_detections", sys.maxsize),
-        batch_size=max(1, config.train.batch_size // config.train.accumulate),
+        max_detections=sections["postprocess"].get("max_detections", sys.maxsize),
+        batch_size=max(1, settings.train.batch_size // settings.train.accumulate),
     )
 
 
-def measure_step(config: DictConfig, examination: Examination) -> dict[str, Any]:
+def measure_step(settings: RunSettings, sections: Sections, examination: Examination) -> dict[str, Any]:
     """Return seconds and memory of a training step of the configured network on noise with as many objects."""
     exam = examination.splits.get("train") or next(iter(examination.splits.values()))
     if exam.dataset is None or exam.view is None:
         raise ConfigError("doctor.speed=true needs a split that can be opened", fix="mend the errors first")
     objects = max(1, round(len(exam.view.boxes) / max(1, len(exam.dataset))))
-    changed = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
-    changed.benchmark = {"num_boxes": objects, "num_classes": exam.dataset.num_classes}
-    written = OmegaConf.to_yaml(changed)
-    device = torch.device(resolve_device_type(config.train.device))
-    variant = Variant("train", resolve_precision(config.train.precision, device))
-    seconds = alternate({"step": prepare(written, variant)}, repeats=_SPEED_REPEATS, warmup=1)["step"].median
-    images = max(1, config.train.batch_size // config.train.accumulate)
+    measured = Measured(settings, sections, objects, exam.dataset.num_classes)
+    machine = Machine.resolve(settings.train.device, settings.train.precision, prefix="train.")
+    variant = Variant("train", machine.precision)
+    seconds = alternate({"step": prepare(measured, variant)}, repeats=_SPEED_REPEATS, warmup=1)["step"].median
+    images = max(1, settings.train.batch_size // settings.train.accumulate)
     return {
         "images": images,
-        "canvas": list(canvas_of(config)),
+        "canvas": list(canvas_of(settings)),
         "objects_per_image": objects,
         "precision": variant.precision,
         "seconds": seconds,
-        "memory_mib": peak_memory(prepare, written, variant),
+        "memory_mib": peak_memory(prepare, measured, variant),
         "epoch_minutes": seconds * len(exam.dataset) / images / 60,
     }
 
@@ -141,9 +160,3 @@ def _tracked(items: Iterable[Any], total: int, title: str) -> Iterator[Any]:
         for item in items:
             yield item
             bar.advance(bar.task)
-
-
-def _plain(section: DictConfig) -> dict[str, Any]:
-    values = OmegaConf.to_container(section, resolve=True)
-    assert isinstance(values, dict)
-    return {str(name): value for name, value in values.items()}

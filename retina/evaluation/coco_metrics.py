@@ -38,8 +38,9 @@ def coco_metrics(ground_truth: Mapping[str, Any], detections: Sequence[Mapping[s
     _check_known(detections, "category_id", {category["id"] for category in ground_truth["categories"]})
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation = COCOeval(
-            _indexed(ground_truth, [_annotation(entry, i) for i, entry in enumerate(ground_truth["annotations"])]),
-            _indexed(ground_truth, [_detection(entry, i) for i, entry in enumerate(detections)]),
+            # COCO's area is that of the mask; it decides between small, medium and large.
+            _indexed(ground_truth, ground_truth["annotations"], own=("area", "iscrowd")),
+            _indexed(ground_truth, detections, own=("score",)),
             iouType="bbox",
         )
         evaluation.evaluate()
@@ -55,42 +56,18 @@ def _check_known(detections: Sequence[Mapping[str, Any]], key: str, known: set[i
         raise ValueError(f"detections have {key} {first_five(unknown)}, which the ground truth does not have")
 
 
-def _indexed(ground_truth: Mapping[str, Any], annotations: list[dict[str, Any]]) -> COCO:
+def _indexed(ground_truth: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], *, own: Sequence[str]) -> COCO:
+    """Return ``entries`` as COCOeval takes them: numbered anew, with area and iscrowd where these are not their own."""
     # COCO.loadRes would do this for detections, but stops at an empty list and writes into its argument.
+    annotations = []
+    for number, entry in enumerate(entries, start=1):
+        width, height = entry["bbox"][2:]
+        kept = {name: entry[name] for name in ("image_id", "category_id", "bbox", *own) if name in entry}
+        annotations.append({"id": number, "area": width * height, "iscrowd": 0, **kept})
     coco = COCO()
-    coco.dataset = {
-        "images": ground_truth["images"],
-        "categories": ground_truth["categories"],
-        "annotations": annotations,
-    }
+    coco.dataset = {**{name: ground_truth[name] for name in ("images", "categories")}, "annotations": annotations}
     coco.createIndex()
     return coco
-
-
-def _annotation(entry: Mapping[str, Any], index: int) -> dict[str, Any]:
-    width, height = entry["bbox"][2:]
-    return {
-        "id": index + 1,
-        "image_id": entry["image_id"],
-        "category_id": entry["category_id"],
-        "bbox": entry["bbox"],
-        # COCO's area is that of the mask; it decides between small, medium and large.
-        "area": entry.get("area", width * height),
-        "iscrowd": int(entry.get("iscrowd", 0)),
-    }
-
-
-def _detection(entry: Mapping[str, Any], index: int) -> dict[str, Any]:
-    width, height = entry["bbox"][2:]
-    return {
-        "id": index + 1,
-        "image_id": entry["image_id"],
-        "category_id": entry["category_id"],
-        "bbox": entry["bbox"],
-        "score": entry["score"],
-        "area": width * height,
-        "iscrowd": 0,
-    }
 
 
 def _per_class(ground_truth: Mapping[str, Any], evaluation: COCOeval) -> list[dict[str, Any]]:

@@ -1,13 +1,15 @@
-"""From a batch of images to its detections, boxes computed only where a score asks for one."""
+"""From a batch of images to its detections, in the original images' frame and in COCO's results format."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from retina.boxes import clip_boxes, xyxy_to_xywh
 from retina.detection.postprocess import Candidates, PostProcess
 from retina.structures import AnchorTargets, BoxCells, Detections, ImageBatch, Predictions
 
@@ -41,3 +43,47 @@ def detect(
     tiled = anchors(tuple(predictions.grid_sizes), images.pixels.device)
     # A network that computes all boxes anyhow need not ask.
     return postprocess(predictions, tiled, images.sizes, *found), predictions
+
+
+def to_original_frame(detections: Detections, content_size: Size, original_size: Size) -> Detections:
+    """Return the detections in pixels of the original image, float64 on the host, clipped to the image.
+
+    Args:
+        detections: in pixels of the network's input.
+        content_size: (height, width) that the image has there, without padding.
+        original_size: (height, width) of the stored image. The two axes have their own scale, since the sizes after
+            a resize are rounded.
+    """
+    height, width = original_size
+    scale = torch.tensor([width / content_size[1], height / content_size[0]], dtype=torch.float64)
+    boxes = detections.boxes.cpu().double() * scale.repeat(2)
+    return Detections(clip_boxes(boxes, height, width), detections.scores.cpu(), detections.labels.cpu())
+
+
+def to_coco_results(detections: Detections, image_id: int, category_ids: Sequence[int]) -> list[dict[str, Any]]:
+    """Return entries of the COCO results format: xywh boxes, full precision, label k as ``category_ids[k]``."""
+    return [
+        {"image_id": image_id, "category_id": category_ids[label], "bbox": box, "score": score}
+        for box, score, label in zip(
+            xyxy_to_xywh(detections.boxes).tolist(),
+            detections.scores.tolist(),
+            detections.labels.tolist(),
+            strict=True,
+        )
+    ]
+
+
+@contextmanager
+def evaluation_mode(*modules: nn.Module) -> Iterator[None]:
+    """Switch ``modules`` to evaluation, and afterwards every part of them back to the mode it had.
+
+    Part by part, because a frozen part of a model in training may stand in evaluation mode.
+    """
+    modes = [(part, part.training) for module in modules for part in module.modules()]
+    for module in modules:
+        module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training

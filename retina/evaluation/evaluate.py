@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -13,12 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from retina.boxes import clip_boxes, xyxy_to_xywh
 from retina.data.dataset import DetectionDataset
 from retina.detection.postprocess import PostProcess
 from retina.errors import first_five
 from retina.evaluation.coco_metrics import coco_metrics
-from retina.evaluation.detect import AnchorTiling, Size, detect
+from retina.evaluation.detect import AnchorTiling, detect, evaluation_mode, to_coco_results, to_original_frame
 from retina.structures import Batch, Detections
 
 
@@ -64,7 +62,12 @@ class Evaluator:
         detections = {image_id: found for part in everything for image_id, found in part.detections.items()}
         losses = _joined_losses([part.losses for part in everything]) if self.criterion is not None else {}
         image_ids = [int(image_id) for image_id in self.dataset.image_ids]
-        _check_complete(image_ids, detections)
+        missing = [image_id for image_id in image_ids if image_id not in detections]
+        if missing or len(detections) > len(image_ids):
+            raise ValueError(
+                f"the loader gave {len(detections)} images and the data set has {len(image_ids)}; "
+                f"not predicted: {first_five(missing) or 'none'}"
+            )
         category_ids = self.category_ids if self.category_ids is not None else self.dataset.category_ids
         if not self.is_main:
             return Evaluation({}, [], detections)
@@ -96,55 +99,6 @@ class Evaluator:
         return share
 
 
-def evaluate_model(model: nn.Module, loader: Iterable[Batch], **settings: Any) -> Evaluation:
-    """Evaluate ``model`` on one rank; ``settings`` are the other fields of :class:`Evaluator`."""
-    return Evaluator(loader=loader, **settings)(model)
-
-
-def to_original_frame(detections: Detections, content_size: Size, original_size: Size) -> Detections:
-    """Return the detections in pixels of the original image, float64 on the host, clipped to the image.
-
-    Args:
-        detections: in pixels of the network's input.
-        content_size: (height, width) that the image has there, without padding.
-        original_size: (height, width) of the stored image. The two axes have their own scale, since the sizes after
-            a resize are rounded.
-    """
-    height, width = original_size
-    scale = torch.tensor([width / content_size[1], height / content_size[0]], dtype=torch.float64)
-    boxes = detections.boxes.cpu().double() * scale.repeat(2)
-    return Detections(clip_boxes(boxes, height, width), detections.scores.cpu(), detections.labels.cpu())
-
-
-def to_coco_results(detections: Detections, image_id: int, category_ids: Sequence[int]) -> list[dict[str, Any]]:
-    """Return entries of the COCO results format: xywh boxes, full precision, label k as ``category_ids[k]``."""
-    return [
-        {"image_id": image_id, "category_id": category_ids[label], "bbox": box, "score": score}
-        for box, score, label in zip(
-            xyxy_to_xywh(detections.boxes).tolist(),
-            detections.scores.tolist(),
-            detections.labels.tolist(),
-            strict=True,
-        )
-    ]
-
-
-@contextlib.contextmanager
-def evaluation_mode(*modules: nn.Module) -> Iterator[None]:
-    """Switch ``modules`` to evaluation, and afterwards every part of them back to the mode it had.
-
-    Part by part, because a frozen part of a model in training may stand in evaluation mode.
-    """
-    modes = [(part, part.training) for module in modules for part in module.modules()]
-    for module in modules:
-        module.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
-
-
 @dataclass
 class _Share:
     """What one rank saw."""
@@ -166,12 +120,3 @@ def _joined_losses(shares: Sequence[Counter[str]]) -> dict[str, float]:
     positives = max(totals.pop("positives", 0), 1)
     named = {f"loss_{name}": value / positives for name, value in totals.items()}
     return {"loss": sum(named.values()), **named}
-
-
-def _check_complete(image_ids: Sequence[int], detections: Mapping[int, Detections]) -> None:
-    missing = [image_id for image_id in image_ids if image_id not in detections]
-    if missing or len(detections) > len(image_ids):
-        raise ValueError(
-            f"the loader gave {len(detections)} images and the data set has {len(image_ids)}; "
-            f"not predicted: {first_five(missing) or 'none'}"
-        )

@@ -16,6 +16,7 @@ from retina.errors import DataError
 from retina.formats.folder import FormatFolder, read_text
 from retina.formats.image_files import relative_name
 from retina.formats.split_rows import SplitRows
+from retina.ranges import checked
 
 ROW_BROKEN = error(
     "row-broken",
@@ -37,6 +38,7 @@ _DELIMITERS = (",", ";", "\t")
 _NOTHING = ("", "nan")  # how tables write a cell without a value
 
 
+@checked
 @dataclass(frozen=True)
 class CsvFolder(FormatFolder):
     """A data set of one table a split; tables are relative to ``root``, images to ``images``."""

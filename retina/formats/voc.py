@@ -16,6 +16,7 @@ from retina.errors import DataError
 from retina.formats.folder import FormatFolder, read_text
 from retina.formats.image_files import find_images, image_of_stem, relative_name
 from retina.formats.split_rows import IMAGE_LISTED_TWICE, SplitRows
+from retina.ranges import checked
 
 XML_UNUSABLE = error(
     "xml-unusable",
@@ -50,6 +51,7 @@ _IMAGES, _ANNOTATIONS = ("JPEGImages", "images"), ("Annotations", "annotations")
 _LISTS = ("ImageSets/Main", "ImageSets", ".")
 
 
+@checked
 @dataclass(frozen=True)
 class VocFolder(FormatFolder):
     """A data set in Pascal VOC's format.

@@ -15,6 +15,7 @@ from retina.formats.data_yaml import DataYaml, read_data_yaml
 from retina.formats.folder import FormatFolder, given_classes
 from retina.formats.image_files import IMAGE_SUFFIXES, find_images, relative_name
 from retina.formats.split_rows import IMAGE_LISTED_TWICE, SplitRows
+from retina.ranges import checked
 
 ROW_BROKEN = error(
     "row-broken",
@@ -54,6 +55,7 @@ NO_LABELS = error(
 _FAR_OUTSIDE = 2.0  # shares; a box that leaves its image is clipped, one beyond this is in pixels
 
 
+@checked
 @dataclass(frozen=True)
 class YoloFolder(FormatFolder):
     """A data set in YOLO's format; ``root`` is the folder with the data.yaml, or that file itself."""

@@ -1,35 +1,35 @@
-"""What ``tools/loss_lab.py`` does: pictures of the losses, and of what they do to a trained model on data."""
+"""loss_lab: pictures of the losses, and of what they do to a trained model on data."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+import yaml
 
-from retina.commands.building import Machine, build_assigner, build_criterion, build_node
-from retina.commands.loading import open_split
-from retina.commands.looking import Amount, build_loss_lab, chosen_images
-from retina.commands.runs import build_folder, load_model, load_trained
+from retina.commands.assemble import Sections, build_criterion, num_workers, open_split
+from retina.commands.evaluate import data_folder
 from retina.config.compose import CONFIGS, group_options
-from retina.config.saved import loss_config_from, model_config_from
+from retina.config.saved import loss_config_from
 from retina.data.dataset import DetectionDataset
-from retina.data.loader import suggested_workers
 from retina.detection.criterion import Criterion
+from retina.detector import Detector
 from retina.drawing.figures import to_svg
 from retina.errors import CheckpointError, ConfigError, RetinaError, first_five
 from retina.files import write_text_atomically
 from retina.lab.collection import LossFamily, box_collection, class_collection
 from retina.lab.findings import Findings
+from retina.lab.looking import Amount, build_loss_lab, chosen_images
 from retina.lab.page import Drawn, Section, as_file, write_page
 from retina.lab.pictures import Picture, curve_pictures, finding_pictures
 from retina.lab.tables import finding_tables
-from retina.settings import ImageSettings
-from retina.training.checkpoint import resolve_checkpoint
+from retina.machine import Machine
+from retina.ranges import AtLeast1, Count, Share
+from retina.settings import Device, Precision, SplitName
 
 PARTS = ("classification", "box")
 # Stands beside a loss that is looked at alone.
@@ -40,28 +40,43 @@ _BESIDE = {
 PAGE, NUMBERS = "loss_lab.html", "loss_lab.json"
 
 
-def show_losses(config: DictConfig) -> None:
-    """Write pictures of every loss, with ``config.ckpt`` also of that model's losses on data, and one page of all."""
-    chosen = {part: node for part in PARTS if (node := (config.get("loss") or {}).get(part)) is not None}
-    if chosen and config.ckpt is None:
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The scalars of configs/loss_lab.yaml, which says what they mean."""
+
+    ckpt: str | None
+    split: SplitName
+    max_images: AtLeast1 | None
+    score_threshold: Share
+    batch_size: AtLeast1
+    workers: Count | None
+    device: Device
+    precision: Precision
+    out: str | None
+
+
+def run(settings: Settings, sections: Sections) -> None:
+    """Write pictures of every loss, with ``settings.ckpt`` also of that model's losses on data, and one page of all."""
+    chosen = {part: node for part in PARTS if (node := sections.get("loss", {}).get(part)) is not None}
+    if chosen and settings.ckpt is None:
         raise ConfigError(
             f"loss/{next(iter(chosen))} was chosen without a checkpoint",
             why="it says through which loss a trained model is looked at; without one every loss is drawn.",
             fix="leave it out, or add ckpt=<run directory>",
         )
-    sections, numbers, facts = [], {}, {"losses": "as configs/loss sets them"}
-    out = Path(config.out or "loss_lab")
-    if config.ckpt is not None:
-        findings, facts, own_out = look_at_checkpoint(config, chosen)
-        out = Path(config.out or own_out)
+    shown, numbers, facts = [], {}, {"losses": "as configs/loss sets them"}
+    out = Path(settings.out or "loss_lab")
+    if settings.ckpt is not None:
+        findings, facts, own_out = look_at_checkpoint(settings, sections, chosen)
+        out = Path(settings.out or own_out)
         numbers["findings"] = plain = findings.as_plain()
-        sections.append(_draw("A trained model on data", finding_pictures(plain), tables=finding_tables(plain)))
+        shown.append(_draw("A trained model on data", finding_pictures(plain), tables=finding_tables(plain)))
     print("drawing the losses", flush=True)
     classes, boxes = class_collection(families("classification")), box_collection(families("box"))
     numbers |= {"classification_losses": classes, "box_losses": boxes}
-    sections.append(_draw("The losses themselves", curve_pictures(classes, boxes)))
-    write_everything(out, facts, sections, {"facts": facts, **numbers})
-    number = sum(len(section.pictures) for section in sections)
+    shown.append(_draw("The losses themselves", curve_pictures(classes, boxes)))
+    write_everything(out, facts, shown, {"facts": facts, **numbers})
+    number = sum(len(section.pictures) for section in shown)
     print(f"written to {out}: {PAGE} with {number} pictures, each as .svg too, and their numbers in {NUMBERS}")
 
 
@@ -69,52 +84,43 @@ def families(part: str) -> list[LossFamily]:
     """Return every loss of ``configs/loss/<part>``, as its file sets it."""
     found = []
     for option in group_options()[f"loss/{part}"]:
-        node: Any = OmegaConf.to_container(OmegaConf.load(CONFIGS / "loss" / part / f"{option}.yaml"))
-        settings = {name: value for name, value in node.items() if name != "_target_"}
-        found.append(LossFamily(option, settings, partial(_build, part, node)))
+        node = yaml.safe_load((CONFIGS / "loss" / part / f"{option}.yaml").read_text(encoding="utf-8"))
+        own = {name: value for name, value in node.items() if name != "_target_"}
+        found.append(LossFamily(option, own, partial(_build, part, node)))
     return found
 
 
-def look_at_checkpoint(config: DictConfig, chosen: Mapping[str, Any]) -> tuple[Findings, dict[str, str], Path]:
+def look_at_checkpoint(
+    settings: Settings, sections: Sections, chosen: Mapping[str, Any]
+) -> tuple[Findings, dict[str, str], Path]:
     """Return what the checkpoint's losses look like, facts to show beside it, and where its pictures belong."""
-    machine = Machine.resolve(config.device, config.precision, section="")
-    path = resolve_checkpoint(config.ckpt)
-    state = load_trained(path)
-    saved = model_config_from(str(state["config"]))
-    criterion, about = rebuild_criterion(state, saved, chosen)
-    criterion = criterion.to(machine.device)
-    folder = build_folder(config, saved)
-    dataset = open_split(folder, config.split)
-    _check_classes(state["class_names"], dataset)
-    center_heat = criterion.classification.needs_heat
-    assigner = build_assigner(saved["anchors"], center_heat=center_heat)
-    workers = suggested_workers(machine.device.type, 1) if config.workers is None else config.workers
+    detector = Detector.load(str(settings.ckpt), machine=Machine.resolve(settings.device, settings.precision))
+    criterion, about = rebuild_criterion(detector, chosen)
+    folder = data_folder(sections, detector)
+    dataset = open_split(folder, settings.split)
+    _check_classes(detector.class_names, dataset)
     lab = build_loss_lab(
         dataset,
-        image=ImageSettings(**saved["image"]),
-        assigner=assigner,
-        criterion=criterion,
-        postprocess=build_node(saved["postprocess"]),
-        machine=machine,
-        amount=Amount(config.max_images, config.batch_size, workers),
+        image=detector.image,
+        assigner=replace(detector.assigner, center_heat=criterion.classification.needs_heat),
+        criterion=criterion.to(detector.machine.device),
+        postprocess=detector.postprocess,
+        machine=detector.machine,
+        amount=Amount(settings.max_images, settings.batch_size, num_workers(settings.workers, detector.machine)),
     )
-    number = len(chosen_images(dataset, config.max_images))
+    number = len(chosen_images(dataset, settings.max_images))
     facts = {
-        "checkpoint": str(path),
-        "data": f"{folder.name} {config.split}, {number} of {len(dataset)} images",
+        "checkpoint": str(detector.path),
+        "data": f"{folder.name} {settings.split}, {number} of {len(dataset)} images",
         **about,
     }
     print("\n".join(f"{name:<21}{value}" for name, value in facts.items()), flush=True)
-    model = load_model(saved, state, assigner.anchors.num_per_cell, machine)
-    findings = replace(lab, score_threshold=config.score_threshold)(model)
-    owner = path.parent.parent if path.parent.name == "checkpoints" else path.parent
-    own = folder.name == saved["dataset"]["name"] and config.split == "val"
-    return findings, facts, owner / ("loss_lab" if own else f"loss_lab-{folder.name}-{config.split}")
+    findings = replace(lab, score_threshold=settings.score_threshold)(detector.model)
+    own = folder.name == detector.dataset["name"] and settings.split == "val"
+    return findings, facts, detector.owner / ("loss_lab" if own else f"loss_lab-{folder.name}-{settings.split}")
 
 
-def rebuild_criterion(
-    state: Mapping[str, Any], saved: Mapping[str, Any], chosen: Mapping[str, Any]
-) -> tuple[Criterion, dict[str, str]]:
+def rebuild_criterion(detector: Detector, chosen: Mapping[str, Any]) -> tuple[Criterion, dict[str, str]]:
     """Return the losses that a checkpoint was trained with, or those ``chosen`` instead, and which they are.
 
     Where the checkpoint's are not rebuilt (a class of the user's own), the standard ones take their place and the facts
@@ -124,12 +130,12 @@ def rebuild_criterion(
         ConfigError: the loss learns other scores than the network was trained for.
     """
     try:
-        own, reason = loss_config_from(str(state["config"])), ""
+        own, reason = loss_config_from(detector.config), ""
     except CheckpointError as error:
         own, reason = dict(_BESIDE), f" (the checkpoint's own is not rebuilt: {error.what.partition(': ')[2]})"
     nodes = {**own, **chosen}
-    criterion = build_criterion(OmegaConf.create({"loss": nodes}))
-    scores, learned = criterion.classification.scores, saved["model"].get("scores", "sigmoid")
+    criterion = build_criterion(nodes, nodes.get("focal_gamma"))
+    scores, learned = criterion.classification.scores, detector.postprocess.scores
     if scores != learned:
         raise ConfigError(
             f"the checkpoint has learned {learned} scores, and the classification loss is for {scores} scores",
@@ -137,7 +143,7 @@ def rebuild_criterion(
             fix="leave loss/classification out" if "classification" in chosen else "choose loss/classification=...",
         )
     if not chosen and not reason:
-        _load_statistics(criterion, state)
+        _load_statistics(criterion, detector.statistics)
     about = {}
     for part in PARTS:
         where = "chosen now" if part in chosen else f"as in training{reason}" if not reason else f"standard{reason}"
@@ -174,13 +180,13 @@ def _draw(title: str, pictures: Sequence[Picture], tables: Sequence[Any] = ()) -
 
 def _build(part: str, node: Mapping[str, Any], **changes: Any) -> Any:
     nodes = {**_BESIDE, part: {**node, **changes}}
-    return getattr(build_criterion(OmegaConf.create({"loss": nodes})), part)
+    return getattr(build_criterion(nodes), part)
 
 
-def _load_statistics(criterion: Criterion, state: Mapping[str, Any]) -> None:
+def _load_statistics(criterion: Criterion, statistics: Mapping[str, Any]) -> None:
     """Bring back what losses have counted so far, such as densities; a checkpoint from elsewhere may have none."""
     try:
-        criterion.load_state_dict(state.get("criterion") or {})
+        criterion.load_state_dict(statistics)
     except (RuntimeError, TypeError, AttributeError) as error:
         raise CheckpointError(
             "the losses' statistics in the checkpoint do not fit the losses that its configuration describes",

@@ -15,8 +15,7 @@ from retina.detection.losses.box_pairs import BoxPairs
 from retina.detection.losses.classification import ClassificationLoss, FocalLoss
 from retina.detection.losses.softmax_focal import SoftmaxFocalLoss
 from retina.detection.postprocess import PostProcess
-from retina.evaluation.detect import detect
-from retina.evaluation.evaluate import evaluation_mode
+from retina.evaluation.detect import detect, evaluation_mode
 from retina.lab.anchor_losses import FocalSettings, anchor_focal_losses, anchor_scores
 from retina.lab.confusion import Confusion
 from retina.lab.findings import Findings

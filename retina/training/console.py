@@ -6,14 +6,12 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TextIO
 
-import rich.console
-from rich import progress
-from rich.text import Text
+from retina.drawing.tables import ProgressBar, progress
 
 # The names on a line of training, in this order; others follow.
 _TRAIN_NAMES = tuple(
@@ -43,7 +41,10 @@ class Console:
         self._timings: deque[tuple[float, int]] = deque(maxlen=_NUM_TIMINGS)
         self._log = log_file.open("a", encoding="utf-8", buffering=1)
         is_terminal = self._stream is not None and self._stream.isatty() and os.environ.get("TERM") != "dumb"
-        self._bar = Bar(self._stream, num_steps) if is_terminal else None
+        self._bar: ProgressBar | None = None
+        self._pace = ""
+        if is_terminal:
+            self._bar = progress("", num_steps, stream=self._stream, note=True)
 
     def say(self, text: str) -> None:
         """Show ``text`` and keep it in the log file."""
@@ -57,7 +58,9 @@ class Console:
     def advance(self, step: int, epoch: float) -> None:
         """Move the progress bar to ``step``; in a pipe nothing happens."""
         if self._bar is not None:
-            self._bar.advance_to(step, epoch)
+            note = f"{step / self.num_steps:>4.0%} {self._pace}"
+            self._bar.update(self._bar.task, completed=step, description=f"epoch {epoch:g}", note=note)
+            self._bar.start()  # appears the first time
 
     def scalars(self, step: int, epoch: float, values: Mapping[str, float | None]) -> None:
         """Show the numbers of a step: training ones in the bar (in a pipe on a line), evaluations on a line."""
@@ -71,7 +74,12 @@ class Console:
             self.say(line)
         else:
             self._log.write(log_entry(line))
-            self._bar.show(values, eta)
+            speed = values.get("train/images_per_second")
+            parts = ["" if speed is None else f"{speed:.1f} images/s", "" if eta is None else f"ETA {eta}"]
+            self._pace = "  ".join(filter(None, parts))
+            others = {name: value for name, value in values.items() if name != "train/images_per_second"}
+            # There are 80 columns or so: what every name begins with is left out here.
+            self._bar.below.plain = format_scalars(others).replace("train/loss_", "").replace("train/", "")
         self.advance(step, epoch)
 
     def close(self) -> None:
@@ -99,43 +107,6 @@ class Console:
         return timedelta(seconds=round((now - then) / (step - earlier_step) * max(self.num_steps - step, 0)))
 
 
-class Bar(progress.Progress):
-    """Rich's progress bar with a line of numbers below it."""
-
-    def __init__(self, stream: TextIO | None, num_steps: int) -> None:
-        self.numbers = Text("", no_wrap=True, overflow="ellipsis")
-        super().__init__(
-            progress.TextColumn("epoch {task.fields[epoch]:g}"),
-            progress.BarColumn(bar_width=20),  # the whole fits into 80 columns
-            progress.MofNCompleteColumn(),
-            progress.TaskProgressColumn(),
-            progress.TextColumn("{task.fields[pace]}"),
-            console=rich.console.Console(file=stream),
-            refresh_per_second=4,
-        )
-        self.steps = self.add_task("", total=num_steps, epoch=0, pace="")
-
-    def get_renderables(self) -> Iterable[rich.console.RenderableType]:
-        """Yield the bar, then the numbers."""
-        yield self.make_tasks_table(self.tasks)
-        yield self.numbers
-
-    def advance_to(self, step: int, epoch: float) -> None:
-        """Move to ``step``; the first time, appear."""
-        if not self.live.is_started:
-            self.start()
-        self.update(self.steps, completed=step, epoch=epoch)
-
-    def show(self, values: Mapping[str, float | None], eta: timedelta | None) -> None:
-        """Show the numbers of a step and the time that is left."""
-        speed = values.get("train/images_per_second")
-        parts = ["" if speed is None else f"{speed:.1f} images/s", "" if eta is None else f"ETA {eta}"]
-        self.update(self.steps, pace="  ".join(filter(None, parts)))
-        others = {name: value for name, value in values.items() if name != "train/images_per_second"}
-        # There are 80 columns or so: what every name begins with is left out here.
-        self.numbers.plain = format_scalars(others).replace("train/loss_", "").replace("train/", "")
-
-
 def log_entry(text: str) -> str:
     """Return ``text`` as it stands in ``train.log``, after the time of day."""
     return f"{datetime.now():%Y-%m-%d %H:%M:%S}  {text}\n"
@@ -156,28 +127,3 @@ def _format_number(name: str, value: float | None) -> str:
     if name.endswith("images_per_second"):
         return f"{value:.1f}"
     return f"{value:.4f}" if name.startswith("eval/") else f"{value:.4g}"
-
-
-def format_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return a table as text: the first column to the left, the others to the right."""
-    lines = [list(map(str, columns)), *([_format_cell(cell) for cell in row] for row in rows)]
-    for line in lines:
-        if len(line) != len(columns):
-            raise ValueError(f"the table has {len(columns)} columns, a row has {len(line)}: {line}")
-    widths = [max(len(line[column]) for line in lines) for column in range(len(columns))]
-    text = [_align(line, widths) for line in lines]
-    return "\n".join([title, text[0], "-" * max(map(len, text)), *text[1:]])
-
-
-def _format_cell(cell: object) -> str:
-    if cell is None:
-        return "-"
-    return f"{cell:.4f}" if isinstance(cell, float) else str(cell)
-
-
-def _align(line: Sequence[str], widths: Sequence[int]) -> str:
-    first, *others = (
-        cell.ljust(width) if column == 0 else cell.rjust(width)
-        for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-    )
-    return "  ".join([first, *others]).rstrip()

@@ -223,7 +223,7 @@ class Trainer:
     def _due(self, setting: str, before: int) -> bool:
         """Return whether the last step reached an occasion of the interval at ``setting``."""
         section, name = setting.split(".")
-        return Interval.parse(getattr(getattr(self.settings, section), name), setting).crossed(
+        return Interval.parse(getattr(getattr(self.settings, section), name)).crossed(
             self.progress.step,
             self.length.images_seen(before),
             self.length.images_seen(self.progress.step),

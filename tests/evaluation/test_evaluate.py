@@ -10,13 +10,8 @@ from retina.boxes import encode_boxes, pairwise_iou
 from retina.detection.anchors import AnchorGenerator
 from retina.detection.postprocess import PostProcess
 from retina.evaluation.coco_metrics import METRIC_NAMES
-from retina.evaluation.evaluate import (
-    Evaluator,
-    evaluate_model,
-    evaluation_mode,
-    to_coco_results,
-    to_original_frame,
-)
+from retina.evaluation.detect import evaluation_mode, to_coco_results, to_original_frame
+from retina.evaluation.evaluate import Evaluator
 from retina.structures import AnchorTargets, Batch, Detections, ImageBatch, Predictions
 
 CPU = torch.device("cpu")
@@ -194,12 +189,6 @@ def test_anchors_are_made_once_for_each_canvas(evaluator, dataset):
     with_fields(evaluator, anchors=anchors)(PerfectModel(dataset, evaluator.anchors))
     assert len(evaluator.loader) == 2
     assert len(made) == 1
-
-
-def test_evaluate_model_takes_the_same_settings(evaluator, dataset):
-    settings = {name: value for name, value in vars(evaluator).items() if name != "loader"}
-    evaluation = evaluate_model(PerfectModel(dataset, evaluator.anchors), evaluator.loader, **settings)
-    assert evaluation.metrics["AP"] == pytest.approx(1)
 
 
 def detections(*boxes: list[float]) -> Detections:

@@ -94,3 +94,12 @@ def test_all_errors_of_other_formats_are_told_and_their_images_looked_at(data, t
     assert opened.dataset is not None
     assert opened.dataset.sample(0).image.shape == (48, 64, 3)
     assert opened.annotations_file is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "setting"),
+    [(VocFolder, "difficult"), (VocFolder, "exif"), (YoloFolder, "on_bad_image"), (CsvFolder, "on_bad_box")],
+)
+def test_a_word_that_a_setting_does_not_know_is_told_when_a_folder_is_made_in_python(kind, setting):
+    with pytest.raises(ValueError, match=f"{setting} must be one of .*, got 'maybe'"):
+        kind(**{setting: "maybe"})

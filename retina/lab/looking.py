@@ -1,5 +1,4 @@
 """From built parts to the loss lab: a few fixed images of a data set, and what looks at a model through them."""
-
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -7,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from retina.commands.building import Machine
 from retina.data.augment import Augment
 from retina.data.collate import Collate
 from retina.data.dataset import DetectionDataset
@@ -20,6 +18,7 @@ from retina.drawing.samples import spread_indices
 from retina.evaluation.evaluate import Evaluator
 from retina.lab.diagnosis import LossLab
 from retina.lab.panels import LossPanels
+from retina.machine import Machine
 from retina.settings import ImageSettings, RunSettings
 from retina.structures import Batch
 
