@@ -26,7 +26,7 @@ from retina.benchmark.measure import alternate, peak_memory, report
 from retina.benchmark.synthetic import synthetic_targets
 from retina.detection.assign import Assigner
 from retina.machine import autocast
-from retina.models.heads import Subnet, box_subnet
+from retina.models.heads import Subnet
 from retina.models.lazy_tower.plan import plan_tower
 from retina.models.lazy_tower.subnet import lazy_outputs
 
@@ -39,7 +39,7 @@ def build(contestant: str, boxes: int, precision: str, backward: bool) -> Callab
     torch.manual_seed(0)
     assigner = Assigner()
     wanted = assigner(CANVAS, synthetic_targets(1, CANVAS, num_boxes=boxes, num_classes=1)).positive_index
-    subnet = box_subnet(CHANNELS, num_anchors=assigner.anchors.num_per_cell, channels=CHANNELS, depth=DEPTH)
+    subnet = Subnet(CHANNELS, num_anchors=assigner.anchors.num_per_cell, num_outputs=4, channels=CHANNELS, depth=DEPTH)
     subnet = subnet.to(memory_format=torch.channels_last)
     levels = [
         torch.randn(1, CHANNELS, *grid).to(memory_format=torch.channels_last).requires_grad_(backward)

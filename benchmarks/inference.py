@@ -29,6 +29,7 @@ from retina.benchmark.synthetic import synthetic_images, synthetic_scores, synth
 from retina.detection.anchors import AnchorGenerator
 from retina.detection.postprocess import PostProcess
 from retina.machine import autocast
+from retina.models.backbones.resnet import ResNet
 from retina.models.retinanet import build_retinanet
 from retina.structures import Detections, Predictions
 
@@ -47,10 +48,9 @@ def build_detection(contestant: str, precision: str, canvas: tuple[int, int]) ->
     model = build_retinanet(
         num_classes=NUM_CLASSES,
         num_anchors=anchors.num_per_cell,
-        backbone={"depth": DEPTH},
+        backbone=ResNet(depth=DEPTH, norm="frozen_bn"),
         weights="imagenet",
         load_weights=False,
-        norm="frozen_bn",
     )
     model = model.to(memory_format=torch.channels_last).eval()
     context = partial(autocast, precision, torch.device("cpu"))

@@ -27,14 +27,16 @@ from PIL import Image  # noqa: E402
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from retina.benchmark.measure import Timing, alternate, report  # noqa: E402
-from retina.data.augment import Augment, ColorMatrix  # noqa: E402
+from retina.data.augment import Augment  # noqa: E402
 from retina.data.collate import Collate  # noqa: E402
 from retina.data.dataset import DetectionDataset  # noqa: E402
 from retina.data.images import read_image, read_shrunk  # noqa: E402
 from retina.data.loader import AugmentedImages  # noqa: E402
 from retina.data.samplers import SampleKey  # noqa: E402
+from retina.data.transforms.color import ColorMatrix  # noqa: E402
 from retina.detection.anchors import AnchorGenerator  # noqa: E402
 from retina.detection.assign import Assigner  # noqa: E402
+from retina.models.backbones.resnet import ResNet
 from retina.models.retinanet import build_retinanet  # noqa: E402
 from retina.structures import Batch  # noqa: E402
 
@@ -195,7 +197,7 @@ def peer_batches(dataset: DetectionDataset, *, color_first: bool) -> Callable[[]
 def build_model_normalize() -> Callable[[Batch], torch.Tensor]:
     """Return the normalisation that the model does on its device."""
     model = build_retinanet(
-        num_classes=1, num_anchors=9, backbone={"depth": 18}, weights=None, fpn_channels=8, tower_channels=8
+        num_classes=1, num_anchors=9, backbone=ResNet(depth=18), weights=None, fpn_channels=8, tower_channels=8
     )
     return lambda batch: model.normalize(batch.images)
 

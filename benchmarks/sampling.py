@@ -16,8 +16,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from retina.data.coco.file import read_annotations  # noqa: E402
 from retina.data.samplers import EpochOrders  # noqa: E402
-from retina.data.sampling import ClassBalanced, RepeatFactor, Uniform, class_members  # noqa: E402
-from retina.data.sampling_shape import AspectRatio  # noqa: E402
+from retina.data.sampling import (  # noqa: E402
+    AspectRatio,  # noqa: E402
+    ClassBalanced,
+    RepeatFactor,
+    Uniform,
+    class_members,
+)
 from retina.data.transforms.resize import resized_size  # noqa: E402
 
 EPOCHS = 200

@@ -35,6 +35,7 @@ from retina.detection.criterion import Criterion
 from retina.detection.losses.box import L1Loss
 from retina.detection.losses.classification import FocalLoss
 from retina.machine import autocast
+from retina.models.backbones.resnet import ResNet
 from retina.models.retinanet import RetinaNet, build_retinanet
 from retina.training.optimizers import build_sgd
 
@@ -65,10 +66,9 @@ def build_ours(case: Case, anchors: AnchorGenerator) -> RetinaNet:
     model = build_retinanet(
         num_classes=NUM_CLASSES,
         num_anchors=anchors.num_per_cell,
-        backbone={"depth": DEPTH, "frozen_stages": 2},
+        backbone=ResNet(depth=DEPTH, frozen_stages=2, norm="frozen_bn"),
         weights="imagenet",
         load_weights=False,
-        norm="frozen_bn",
         **({"box_tower": "dense"} if "box_tower" in case.plain else {}),
     )
     return model.to(memory_format=torch.channels_last).train()

@@ -15,6 +15,7 @@ from torch import nn
 
 from retina.build import build
 from retina.config.saved import model_config_from
+from retina.config.signatures import read_signature
 from retina.data.augment import Augment
 from retina.data.collate import Collate
 from retina.data.images import read_image, read_shrunk
@@ -214,10 +215,12 @@ def build_model(
     load_weights: bool = True,
 ) -> nn.Module:
     """Build the network of the section ``model`` on its device; ``load_weights`` False: a checkpoint brings them."""
-    norm = resolve_norm(node.get("norm", "auto"), node.get("weights"))
-    values = {name: value for name, value in node.items() if name != "norm"}
+    backbone = node["backbone"]
+    signature = read_signature(backbone["_target_"])
+    if signature is not None and "norm" in signature.parameters:
+        backbone = {**backbone, "norm": resolve_norm(node.get("norm", "auto"), node.get("weights"))}
     model = build(
-        {**values, "backbone": {**node["backbone"], "norm": norm}},
+        {**node, "backbone": backbone},
         num_classes=num_classes,
         num_anchors=num_anchors,
         load_weights=load_weights,

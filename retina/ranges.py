@@ -38,13 +38,13 @@ class Range:
 
 @dataclass(frozen=True)
 class AtLeast(Range):
-    """``low`` and more."""
+    """``low`` and more, but finite."""
 
     low: Bound
 
     def holds(self, value: Any, beside: Mapping[str, Any]) -> bool:
         low = _number(self.low, beside)
-        return low is None or value >= low
+        return low is None or low <= value < math.inf
 
     def sentence(self, path: str, value: Any, beside: Mapping[str, Any]) -> str:
         return f"{path} must be at least {_shown(self.low, path, beside)}, got {value!r}"
@@ -72,12 +72,12 @@ class AtMost(Range):
 
 @dataclass(frozen=True)
 class Above(Range):
-    """More than ``low``."""
+    """More than ``low``, but finite."""
 
     low: float
 
     def holds(self, value: Any, beside: Mapping[str, Any]) -> bool:
-        return value > self.low
+        return self.low < value < math.inf
 
     def __str__(self) -> str:
         return f"greater than {self.low:g}"

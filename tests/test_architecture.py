@@ -122,7 +122,7 @@ def _is_override(node: ast.AST) -> bool:
     is_property = any(_dotted(decorator).endswith("property") for decorator in getattr(node, "decorator_list", ()))
     if is_property and len(getattr(node, "body", ())) == 1:
         return True
-    theirs = {"forward", "extra_repr", "train", "per_box", "compare", "additive", "holds"}
+    theirs = {"forward", "extra_repr", "train", "per_box", "present", "miss", "additive", "holds", "sentence"}
     return getattr(node, "name", "") in theirs | _interface_methods()
 
 

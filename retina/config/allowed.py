@@ -98,7 +98,7 @@ def violations(path: str, value: Any, allowed: Allowed, beside: Mapping[str, Any
     """
     if not allowed.accepts(value):
         if value is None:
-            yield path, f"{path} must be given: {allowed.text}"
+            yield path, f"{path} must be given" + ("" if allowed.text == "a text" else f": {allowed.text}")
         else:
             yield path, f"{path} must be {allowed.text}, got {shown(value)}"
         return

@@ -23,7 +23,9 @@ from retina.errors import ConfigError
 UNKNOWN = "\0unknown"  # stands for a value that could not be read; it was told already
 _ENVIRONMENT = re.compile(r"oc\.env:\s*([A-Za-z_]\w*)")
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+_PACKAGE = Path(__file__).resolve().parents[1]
+# Beside the package in a checkout, inside of it where it is installed.
+CONFIGS = next(folder for folder in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if folder.is_dir())
 HYDRA_VERSION_BASE = "1.3"
 
 

@@ -10,7 +10,7 @@ import yaml
 
 from retina.config.check import check_nodes, check_settings
 from retina.config.former_names import present_tree
-from retina.config.signatures import base_classes, read_signature
+from retina.config.signatures import is_one_of, read_signature
 from retina.errors import CheckpointError, first_five
 from retina.settings import resolve_norm
 
@@ -21,12 +21,12 @@ _ONLY = {
     "anchors": "retina.detection.assign.Assigner",
     "postprocess": "retina.detection.postprocess.PostProcess",
 }
-# Or: every class that these packages define themselves and that is one of a kind.
+# Or: every class that these packages define themselves, of a kind: a base class, or a Protocol whose members it has.
 _ONE_OF = {
-    "model.backbone": (("retina.models.backbones",), "Backbone"),
-    "dataset": (("retina.data", "retina.formats"), "DataFolder"),
-    "loss.classification": (("retina.detection.losses",), "ClassificationLoss"),
-    "loss.box": (("retina.detection.losses",), "BoxLoss"),
+    "model.backbone": (("retina.models.backbones",), "retina.models.backbones.backbone.Backbone"),
+    "dataset": (("retina.data", "retina.formats"), "retina.data.folders.DataFolder"),
+    "loss.classification": (("retina.detection.losses",), "retina.detection.losses.classification.ClassificationLoss"),
+    "loss.box": (("retina.detection.losses",), "retina.detection.losses.box.BoxLoss"),
 }
 # A configuration of ours is 4 kB; YAML of some size can unfold into gigabytes.
 _MAX_CHARACTERS = 100_000
@@ -125,16 +125,15 @@ def _takes_terms(section: str, target: Any) -> bool:
 def is_listed(section: str, target: Any) -> bool:
     """Return whether ``section`` may have ``target``: told from the source of the project, nothing is imported.
 
-    A class must be defined in the very module that its name says, and inherit, within the project, from the base class
-    of its kind.
+    A class must be defined in the very module that its name says, and be of the section's kind.
     """
     if section in _ONLY:
         return target == _ONLY[section]
-    packages, base = _ONE_OF[section]
+    packages, kind = _ONE_OF[section]
     module, _, name = target.rpartition(".") if isinstance(target, str) else ("", "", "")
     if not any(module == package or module.startswith(f"{package}.") for package in packages):
         return False
-    return name != base and base in base_classes(module, name)
+    return is_one_of(module, name, kind)
 
 
 def _read(text: str) -> dict[str, Any]:

@@ -66,18 +66,37 @@ def defined_names(module: str) -> list[str]:
     return [node.name for node in nodes if isinstance(node, _Definition) and not node.name.startswith("_")]
 
 
-def base_classes(module: str, name: str) -> frozenset[str]:
-    """Return the names of all classes that the class ``name``, defined in ``module`` itself, inherits from."""
-    file = module_file(module)
-    nodes = tree_of(file).body if file is not None else []
-    found = [node for node in nodes if isinstance(node, ast.ClassDef) and node.name == name]
-    return _bases(file, found[0]) if file is not None and found else frozenset()
+def is_one_of(module: str, name: str, kind: str) -> bool:
+    """Return whether ``module`` itself defines the class ``name``, and it is of the kind that ``kind`` names in full.
+
+    It is where it inherits from the class ``kind``, or has every public member of the Protocol ``kind``.
+    """
+    classes: list[tuple[Path, ast.ClassDef]] = []
+    for where, which in ((module, name), tuple(kind.rsplit(".", 1))):
+        if (file := module_file(where)) is not None:
+            nodes = [node for node in tree_of(file).body if isinstance(node, ast.ClassDef) and node.name == which]
+            classes += [(file, node) for node in nodes]
+    if len(classes) != 2 or classes[0] == classes[1]:
+        return False
+    (own, *bases), (protocol, *_) = (_with_bases(*found) for found in classes)
+    if any(node is protocol for node in bases):
+        return True
+    wanted = {member for member in _members([protocol]) if not member.startswith("_")}
+    return "Protocol" in map(_dotted, protocol.bases) and wanted <= _members([own, *bases])
 
 
-def _bases(file: Path, node: ast.ClassDef) -> frozenset[str]:
-    names = frozenset(_dotted(base) for base in node.bases)
-    found = [_find(file, name) for name in names]
-    return names.union(*(_bases(each[0], each[1]) for each in found if each and isinstance(each[1], ast.ClassDef)))
+def _with_bases(file: Path, node: ast.ClassDef) -> list[ast.ClassDef]:
+    """Return a class and all of its base classes whose source is found."""
+    found = [_find(file, _dotted(base)) for base in node.bases]
+    inherited = [_with_bases(each[0], each[1]) for each in found if each and isinstance(each[1], ast.ClassDef)]
+    return [node, *(each for classes in inherited for each in classes)]
+
+
+def _members(classes: list[ast.ClassDef]) -> set[str]:
+    body = [member for node in classes for member in node.body]
+    fields = [member.target for member in body if isinstance(member, ast.AnnAssign)]
+    functions = {member.name for member in body if isinstance(member, ast.FunctionDef)}
+    return functions | {target.id for target in fields if isinstance(target, ast.Name)}
 
 
 def module_file(module: str) -> Path | None:

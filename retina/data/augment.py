@@ -11,20 +11,18 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
-import cv2
 import numpy as np
 import torch
 
 from retina.data.images import Shrink
 from retina.data.samplers import SampleKey
-from retina.data.transforms.color import color_matrix
 from retina.data.transforms.crops import CROWD, LABEL, ScaleCrop
 from retina.data.transforms.mixing import Mixing, Others, Scene
-from retina.data.transforms.resize import Resize, resize_scale
-from retina.data.transforms.zoom import flatten, max_zoom
+from retina.data.transforms.resize import Resize, flatten, max_zoom, resize_scale
 from retina.errors import ConfigError
+from retina.ranges import FILLED
 from retina.structures import BoxTargets, Sample
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks the network for a newer version
@@ -57,10 +55,10 @@ class Augment:
         self,
         transforms: Sequence[Any],
         *,
-        short_side: int,
-        long_side: int,
-        seed: int,
-        reduced_decoding: bool = False,
+        short_side: Annotated[int, FILLED],
+        long_side: Annotated[int, FILLED],
+        seed: Annotated[int, FILLED],
+        reduced_decoding: Annotated[bool, FILLED] = False,
     ) -> None:
         """Args: ``transforms``, mixing ones first, then albumentations' or ours in order; sides as in :class:`Resize`.
 
@@ -147,56 +145,11 @@ class AugmentUntil:
         return self.first if epoch < self.epoch else self.then
 
     def __call__(self, key: SampleKey, images: Images) -> Sample:
-        """Return image ``key.index`` of ``images`` as it looks in epoch ``key.epoch``."""
         return self.of(key.epoch)(key, images)
 
     def resize(self, sample: Sample) -> Sample:
-        """Return ``sample`` after the resize alone, as evaluation sees it."""
+        """Return ``sample`` after the resize alone."""
         return self.then.resize(sample)
-
-
-class ColorMatrix(A.ImageOnlyTransform):
-    """Change brightness, contrast, saturation and hue by one 3x4 matrix on uint8: one pass, one rounding.
-
-    A number r means a factor from ``[1 - r, 1 + r]``; a pair means a factor from that interval. ``hue`` is in turns of
-    the colour circle: a number h means ``[-h, h]``.
-    """
-
-    max_zoom = 1.0  # read by retina.data.transforms.zoom
-
-    def __init__(
-        self,
-        brightness: float | Sequence[float] = 0.2,
-        contrast: float | Sequence[float] = 0.2,
-        saturation: float | Sequence[float] = 0.2,
-        hue: float | Sequence[float] = 0.02,
-        p: float = 0.5,
-    ) -> None:
-        super().__init__(p=p)
-        self.brightness = _interval("brightness", brightness, around=1, least=0)
-        self.contrast = _interval("contrast", contrast, around=1, least=0)
-        self.saturation = _interval("saturation", saturation, around=1, least=0)
-        self.hue = _interval("hue", hue, around=0, least=-0.5)
-
-    def get_params(self) -> dict[str, Any]:
-        """Draw the four factors."""
-        names = ("brightness", "contrast", "saturation", "hue")
-        return {"factors": {name: self.py_random.uniform(*getattr(self, name)) for name in names}}
-
-    def apply(self, img: np.ndarray, *_: Any, **params: Any) -> np.ndarray:
-        """Return the recoloured pixels, rounded and clipped to 0..255 once."""
-        matrix = color_matrix(**params["factors"], mean_rgb=np.array(cv2.mean(img)[:3]))
-        return cv2.transform(img, matrix.astype(np.float32))
-
-
-def _interval(name: str, value: float | Sequence[float], *, around: float, least: float) -> tuple[float, float]:
-    if isinstance(value, int | float):
-        interval = (max(least, around - value), around + value)
-    else:
-        interval = (value[0], value[-1])
-    if not least <= interval[0] <= interval[1] < float("inf"):
-        raise ValueError(f"{name} must be a number or a pair, ascending and at least {least}, got {value}")
-    return interval
 
 
 def _to_rows(targets: BoxTargets) -> np.ndarray:

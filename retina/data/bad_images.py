@@ -1,13 +1,18 @@
-"""Images that could not be used in training: each named once, and the run stopped where they are too many."""
+"""Images that cannot be used in training: another one stands in, each is named once, too many of them end the run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
+from retina.data.dataset import DetectionDataset
+from retina.data.images import Shrink
+from retina.data.samplers import epoch_order
 from retina.errors import DataError, first_five
-from retina.structures import Batch
+from retina.structures import Batch, Sample
 
 # Few bad files in a large collection are the rule; more are a folder that is gone, or another data set.
 MAX_SHARE = 0.01  # of the images of the data set
@@ -45,7 +50,6 @@ class BadImages:
 
     @property
     def too_many(self) -> bool:
-        """Return whether the run has to stop."""
         return len(self._met) >= MAX_COUNT or len(self._met) > max(1, MAX_SHARE * self.num_images)
 
     def error(self) -> DataError:
@@ -68,3 +72,46 @@ class BadImages:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Resume with the list of a run; what is met again is not told again."""
         self.known = [str(reason) for reason in state.get("known", ())]
+
+
+class StandIns:
+    """The images of a data set in one epoch; in place of one that cannot be used comes the next that can.
+
+    The next in the epoch's random order, which is a function of seed and epoch: whichever process reads the image, for
+    whichever sample, meets the same stand-in.
+    """
+
+    def __init__(self, dataset: DetectionDataset, *, seed: int, epoch: int) -> None:
+        """Args: ``seed`` and ``epoch`` of the random order."""
+        self.dataset, self.seed, self.epoch = dataset, seed, epoch
+        self.replaced: list[str] = []  # what was wrong with each image that could not be used
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def sample(self, index: int, shrink: Shrink | None = None) -> Sample:
+        """Return image ``index``, or the next that can be used, which then says in ``replaced`` what was wrong.
+
+        Raises:
+            DataError: more than ``MAX_COUNT`` images in a row, or all of them, cannot be used.
+        """
+        try:
+            return self.dataset.sample(index, shrink)
+        except DataError as error:
+            first = error
+        reasons = [first.what]
+        order = epoch_order(len(self.dataset), seed=self.seed, epoch=self.epoch)
+        # A run stops at fewer different ones, so more in a row are not tried.
+        for candidate in np.roll(order, -int(np.flatnonzero(order == index)[0]))[1 : 1 + MAX_COUNT]:
+            try:
+                sample = self.dataset.sample(int(candidate), shrink)
+            except DataError as error:
+                reasons.append(error.what)
+                continue
+            self.replaced += reasons
+            return replace(sample, replaced=tuple(reasons))
+        raise DataError(
+            f"{first.what}; nor can the next {len(reasons) - 1} images be used",
+            why=first.why or "another image would have stood in for a single one",
+            fix=first.fix,
+        ) from first

@@ -15,9 +15,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from retina.data.augment import Augment, AugmentUntil
+from retina.data.bad_images import StandIns
 from retina.data.dataset import DetectionDataset
 from retina.data.samplers import SampleKey
-from retina.data.stand_ins import StandIns
 from retina.errors import OutOfMemoryError, RetinaError
 from retina.structures import Batch, BoxTargets, Sample
 

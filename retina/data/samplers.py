@@ -55,7 +55,6 @@ class KeyedBatchSampler(Sampler[list[SampleKey]]):
         world_size: int = 1,
         seed: int = 0,
         start: int = 0,
-        shuffle: bool = True,
         sizes: Sequence[tuple[int, int]] = (),
     ) -> None:
         """Make the stream from ``start`` on.
@@ -68,10 +67,9 @@ class KeyedBatchSampler(Sampler[list[SampleKey]]):
             world_size: number of ranks.
             seed: what the orders are keyed by.
             start: images already seen.
-            shuffle: False, with a number of images: in the order of the data set.
             sizes: (short side, long side) of which one is drawn for each optimizer step; empty: none is given.
         """
-        orders = uniform_orders(images, shuffle=shuffle) if isinstance(images, int) else images
+        orders = uniform_orders(images) if isinstance(images, int) else images
         if orders.length < 1:
             raise ValueError(f"num_images must be at least 1, got {orders.length}")
         if batch_size < 1 or accumulate < 1 or batch_size % (world_size * accumulate):
@@ -124,16 +122,14 @@ class EvalBatchSampler(Sampler[list[SampleKey]]):
             yield [SampleKey(0, int(index)) for index in batch]
 
 
-def epoch_order(num_images: int, *, seed: int, epoch: int, shuffle: bool = True) -> np.ndarray:
+def epoch_order(num_images: int, *, seed: int, epoch: int) -> np.ndarray:
     """Return ``(num_images,)`` positions in the data set in the order of ``epoch``, a function of the seed."""
-    if not shuffle:
-        return np.arange(num_images)
     return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(num_images)
 
 
-def uniform_orders(num_images: int, *, shuffle: bool = True) -> EpochOrders:
+def uniform_orders(num_images: int) -> EpochOrders:
     """Return the orders in which every image comes exactly once an epoch."""
-    return EpochOrders(num_images, lambda seed, epoch: epoch_order(num_images, seed=seed, epoch=epoch, shuffle=shuffle))
+    return EpochOrders(num_images, lambda seed, epoch: epoch_order(num_images, seed=seed, epoch=epoch))
 
 
 def drawn_size(sizes: Sequence[tuple[int, int]], *, seed: int, position: int) -> tuple[int, int]:

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from retina.ranges import Above0, AtLeast1, ShareBelow1, checked
 
+
+@checked
 @dataclass(frozen=True)
 class AnchorGenerator:
     """Tile ``len(scales) * len(aspect_ratios)`` anchors over every cell of every level.
@@ -21,21 +24,16 @@ class AnchorGenerator:
     octave scales, three aspect ratios).
     """
 
-    strides: Sequence[int] = (8, 16, 32, 64, 128)
-    base_scale: float = 4.0  # anchor side at scale 1, in strides
-    scales: Sequence[float] = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
-    aspect_ratios: Sequence[float] = (0.5, 1.0, 2.0)  # height / width
-    offset: float = 0.0  # centre of the first cell, in strides: 0.0, or 0.5 for the middle of the cell
+    strides: Sequence[AtLeast1] = (8, 16, 32, 64, 128)
+    base_scale: Above0 = 4.0  # anchor side at scale 1, in strides
+    scales: Sequence[Above0] = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
+    aspect_ratios: Sequence[Above0] = (0.5, 1.0, 2.0)  # height / width
+    offset: ShareBelow1 = 0.0  # centre of the first cell, in strides: 0.0, or 0.5 for the middle of the cell
 
     def __post_init__(self) -> None:
         for name in ("strides", "scales", "aspect_ratios"):
-            values = getattr(self, name)
-            if not values or not all(value > 0 and math.isfinite(value) for value in values):
-                raise ValueError(f"anchors.{name} must be a list of numbers above 0, got {values}")
-        if not (self.base_scale > 0 and math.isfinite(self.base_scale)):
-            raise ValueError(f"anchors.base_scale must be above 0, got {self.base_scale}")
-        if not 0 <= self.offset < 1:
-            raise ValueError(f"anchors.offset must lie in [0, 1), got {self.offset}")
+            if not getattr(self, name):
+                raise ValueError(f"anchors.{name} must have at least one number")
 
     @property
     def num_per_cell(self) -> int:

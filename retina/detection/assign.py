@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -18,12 +18,14 @@ from retina.boxes import box_area, pairwise_intersection, pairwise_iou
 from retina.detection.anchors import AnchorGenerator
 from retina.detection.heat import background_heat
 from retina.detection.window import AnchorGrid, best_boxes, covered_anchors
+from retina.ranges import FILLED, FLAT, AtMost, Between, ShareAbove0, checked
 from retina.structures import AnchorTargets, BackgroundHeat, BoxTargets
 
 BACKGROUND = -1
 IGNORE = -2
 
 
+@checked
 @dataclass(frozen=True)
 class Assigner:
     """Give every anchor of a batch its object, or background, or no loss at all.
@@ -39,24 +41,13 @@ class Assigner:
     anchor of each box).
     """
 
-    anchors: AnchorGenerator = field(default_factory=AnchorGenerator)
-    positive_iou: float = 0.5
-    negative_iou: float = 0.4
+    anchors: Annotated[AnchorGenerator, FLAT] = field(default_factory=AnchorGenerator)
+    positive_iou: ShareAbove0 = 0.5
+    negative_iou: Annotated[float, Between(0, 1, "low"), AtMost("positive_iou")] = 0.4
     match_every_box: bool = True
-    crowd_ignore: float | None = 0.5
+    crowd_ignore: ShareAbove0 | None = 0.5
     assign: Literal["window", "dense"] = "window"  # the same result; dense computes every overlap
-    center_heat: bool = False
-
-    def __post_init__(self) -> None:
-        if self.assign not in ("window", "dense"):
-            raise ValueError(f"anchors.assign must be window or dense, got {self.assign!r}")
-        if not 0 < self.negative_iou <= self.positive_iou <= 1:
-            raise ValueError(
-                "anchors.negative_iou and anchors.positive_iou must satisfy 0 < negative <= positive <= 1, "
-                f"got {self.negative_iou} and {self.positive_iou}"
-            )
-        if self.crowd_ignore is not None and not 0 < self.crowd_ignore <= 1:
-            raise ValueError(f"anchors.crowd_ignore must be null or lie in (0, 1], got {self.crowd_ignore}")
+    center_heat: Annotated[bool, FILLED] = False
 
     @torch.no_grad()
     def __call__(self, canvas: tuple[int, int], targets: Sequence[BoxTargets]) -> AnchorTargets:
@@ -115,8 +106,8 @@ class Assigner:
         # Overlaps are float32 and compared in it, as in the full table.
         positive = best.forced | (best.iou >= np.float32(self.positive_iou))
         ignored = ~positive & (best.iou >= np.float32(self.negative_iou))
-        parts = best.anchor[positive], best.box[positive], best.anchor[ignored]
-        return torch.from_numpy(parts[0]), torch.from_numpy(parts[1]), torch.from_numpy(parts[2])
+        found, own_best, without_loss = best.anchor[positive], best.box[positive], best.anchor[ignored]
+        return torch.from_numpy(found), torch.from_numpy(own_best), torch.from_numpy(without_loss)
 
     def _match_all(self, anchors: Tensor, boxes: Tensor) -> Tensor:
         """Return ``(A,)`` int64: index of the matched object, or BACKGROUND, or IGNORE."""
@@ -142,12 +133,11 @@ def _join(parts: Sequence[BackgroundHeat]) -> BackgroundHeat:
 
 def _frozen(generator: AnchorGenerator) -> AnchorGenerator:
     """Return ``generator`` with tuples for lists, so that it can be a key of the cache below."""
-    return AnchorGenerator(
+    return replace(
+        generator,
         strides=tuple(generator.strides),
-        base_scale=generator.base_scale,
         scales=tuple(generator.scales),
         aspect_ratios=tuple(generator.aspect_ratios),
-        offset=generator.offset,
     )
 
 

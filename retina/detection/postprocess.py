@@ -14,6 +14,7 @@ from torchvision.ops import batched_nms
 
 from retina.boxes import clip_boxes, decode_boxes
 from retina.detection.threshold import rows_that_may_exceed
+from retina.ranges import AtLeast1, Share, checked
 from retina.structures import AnchorTargets, BoxCells, Detections, Predictions
 
 
@@ -34,6 +35,7 @@ class Candidates:
         return BoxCells(wanted.unique())
 
 
+@checked
 @dataclass(frozen=True)
 class PostProcess:
     """Keep scores above ``score_threshold``, the best ``candidates_per_level`` of each level, and what survives
@@ -42,22 +44,12 @@ class PostProcess:
     Source: Lin et al. 2017, Focal Loss, section 4.1, Inference (0.05, 1000 a level, 0.5).
     """
 
-    score_threshold: float = 0.05
-    candidates_per_level: int = 1000
-    nms_iou: float = 0.5
-    max_detections: int = 100
+    score_threshold: Share = 0.05
+    candidates_per_level: AtLeast1 = 1000
+    nms_iou: Share = 0.5
+    max_detections: AtLeast1 = 100
     # What makes scores of the logits; of the softmax the last output is the background. The loss decides it.
     scores: Literal["sigmoid", "softmax"] = "sigmoid"
-
-    def __post_init__(self) -> None:
-        for name in ("score_threshold", "nms_iou"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"postprocess.{name} must lie in [0, 1], got {getattr(self, name)}")
-        for name in ("candidates_per_level", "max_detections"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"postprocess.{name} must be at least 1, got {getattr(self, name)}")
-        if self.scores not in ("sigmoid", "softmax"):
-            raise ValueError(f"postprocess.scores must be sigmoid or softmax, got {self.scores!r}")
 
     @torch.no_grad()
     def __call__(

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from retina.detection.losses.classification import focal_background
-from retina.detection.losses.softmax_focal import others_over_own
+from retina.detection.losses.focal import focal_background
+from retina.detection.losses.focal_family import others_over_own
 from retina.structures import AnchorTargets
 
 _ELEMENTS = 4_194_304  # of the logits in one chunk: 16 MB in float32

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from retina.detection.criterion import PositiveBoxes
 from retina.detection.losses.box import BoxLoss
-from retina.detection.losses.box_sum import BoxLossSum
-from retina.structures import AnchorTargets
+from retina.detection.losses.box_pairs import BoxPairs
 
 SIDE = 100.0  # pixels of the true box, which is also the anchor: codes are displacements in box sides
 # An even number of points: none lies at the true box itself, where several losses have a corner.
@@ -48,19 +46,19 @@ def codes_along(way: str) -> tuple[Tensor, Tensor]:
     raise ValueError(f"way must be one of {WAYS}, got {way!r}")
 
 
-def box_curves(loss: BoxLoss | BoxLossSum, name: str) -> Mapping[str, BoxCurve]:
+def box_curves(loss: BoxLoss, name: str) -> Mapping[str, BoxCurve]:
     """Return the curve of ``loss`` along each of ``WAYS``, every box a batch of its own."""
     curves = {}
     for way in WAYS:
         x, codes = codes_along(way)
         values, gradients = losses_and_gradients(loss, codes)
-        iou = PositiveBoxes(codes, _true_boxes(len(codes))).iou
+        iou = pairs_at(codes).iou.clamp(max=1.0)
         norms = gradients.norm(dim=1)
         curves[way] = BoxCurve(name, *(part.tolist() for part in (x, iou, values, norms)))
     return curves
 
 
-def losses_and_gradients(loss: BoxLoss | BoxLossSum, codes: Tensor) -> tuple[Tensor, Tensor]:
+def losses_and_gradients(loss: BoxLoss, codes: Tensor) -> tuple[Tensor, Tensor]:
     """Return ``(P,)`` losses times their weight, and their ``(P, 4)`` gradients in the predicted ``codes``.
 
     ``loss`` becomes one of float64 in evaluation mode, where it leaves its running statistics as they are.
@@ -69,21 +67,14 @@ def losses_and_gradients(loss: BoxLoss | BoxLossSum, codes: Tensor) -> tuple[Ten
     parts = []
     # What normalises itself looks at the whole batch, so each box is one; the others are computed together.
     for some in codes.split(len(codes) if loss.additive else 1):
-        positives = PositiveBoxes(some.clone().requires_grad_(), _true_boxes(len(some)))
-        values = loss.weight * compare(loss, positives)
-        parts.append((values.detach(), torch.autograd.grad(values.sum(), positives.deltas)[0]))
+        pairs = pairs_at(some.clone().requires_grad_())
+        values = loss.weight * loss(pairs)
+        parts.append((values.detach(), torch.autograd.grad(values.sum(), pairs.deltas)[0]))
     losses, gradients = map(torch.cat, zip(*parts, strict=True))
     return losses, gradients
 
 
-def compare(loss: BoxLoss | BoxLossSum, positives: PositiveBoxes) -> Tensor:
-    """Return ``(P,)`` losses of ``positives`` in the space that ``loss`` asks for, as the criterion does."""
-    if isinstance(loss, BoxLossSum):
-        return loss(*positives.codes, *positives.boxes)
-    return loss(*(positives.boxes if loss.space == "boxes" else positives.codes))
-
-
-def _true_boxes(count: int) -> AnchorTargets:
-    boxes = torch.tensor([[0.0, 0.0, SIDE, SIDE]], dtype=torch.float64).repeat(count, 1)
-    index = torch.arange(count)
-    return AnchorTargets(index, torch.zeros_like(index), boxes, boxes, index[:0])
+def pairs_at(codes: Tensor) -> BoxPairs:
+    """Return the pairs of boxes with these ``(P, 4)`` codes and one true box, which is also the anchor."""
+    boxes = torch.tensor([[0.0, 0.0, SIDE, SIDE]], dtype=torch.float64).repeat(len(codes), 1)
+    return BoxPairs(codes, boxes, boxes)

@@ -6,7 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from retina.lab.box_curves import box_curves
+import torch
+
+from retina.detection.losses.box import BoxLoss
+from retina.detection.losses.weighted import BoxLossSum
+from retina.lab.box_curves import box_curves, pairs_at
 from retina.lab.class_curves import easy_density, even_density, score_curve, set_density
 
 GAMMAS = (0.0, 0.5, 1.0, 2.0, 5.0)  # Source: Lin et al. 2017, Focal Loss for Dense Object Detection, figure 1
@@ -14,7 +18,7 @@ IOUS = (0.0, 0.25, 0.5, 0.75, 1.0)
 HEATS = (0.0, 0.25, 0.5, 0.75)
 FOCUS = ("gamma", "beta")  # what losses call the exponent that focuses; the first that a loss has
 SIDES = ("positive", "background")
-KINDS = {"deltas": "codes", "boxes": "overlaps", "both": "sums"}
+KINDS = ("codes", "overlaps", "sums")
 
 
 @dataclass(frozen=True)
@@ -45,14 +49,23 @@ def class_collection(families: Sequence[LossFamily]) -> dict[str, Any]:
 
 def box_collection(families: Sequence[LossFamily]) -> dict[str, Any]:
     """Return the curves of all box losses as plain values, by kind: of codes, of overlaps, and sums of both."""
-    kinds: dict[str, Any] = {kind: {} for kind in KINDS.values()}
+    kinds: dict[str, Any] = {kind: {} for kind in KINDS}
     for family in families:
         loss = family.build()
         if hasattr(loss, "bin_counts"):
             set_density(loss, even_density(len(loss.bin_counts)), per_batch=4)
         curves = box_curves(loss, family.name)
-        kinds[KINDS[loss.space]][family.name] = {way: asdict(curve) for way, curve in curves.items()}
+        kinds[kind_of(loss)][family.name] = {way: asdict(curve) for way, curve in curves.items()}
     return kinds
+
+
+def kind_of(loss: BoxLoss) -> str:
+    """Return which of ``KINDS`` a box loss belongs to: by what it asks a pair for, where it is no sum."""
+    if isinstance(loss, BoxLossSum):
+        return "sums"
+    pairs = pairs_at(torch.zeros(1, 4, dtype=torch.float64))
+    loss.eval()(pairs)
+    return "overlaps" if "boxes" in vars(pairs) else "codes"
 
 
 def _focal_alone(families: Sequence[LossFamily]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from retina.detection.anchors import AnchorGenerator
 from retina.detection.losses.box_pairs import BoxPairs
 from retina.detection.losses.classification import ClassificationLoss, FocalLoss
-from retina.detection.losses.softmax_focal import SoftmaxFocalLoss
+from retina.detection.losses.focal_family import SoftmaxFocalLoss
 from retina.detection.postprocess import PostProcess
 from retina.evaluation.detect import detect, evaluation_mode
 from retina.lab.anchor_losses import FocalSettings, anchor_focal_losses, anchor_scores
@@ -107,7 +107,7 @@ class LossLab:
         place = (level * num_classes + targets.positive_labels).cpu()
         table = torch.bincount(place, minlength=findings.positives.size)
         findings.positives += table.view(findings.positives.shape).numpy()
-        overlap = BoxPairs(targets.positive_anchors, targets.positive_boxes).iou
+        overlap = BoxPairs.of_boxes(targets.positive_anchors, targets.positive_boxes).iou
         poor = level[overlap < self.positive_iou].cpu()
         findings.low_quality += torch.bincount(poor, minlength=len(findings.low_quality)).numpy()
 

@@ -8,7 +8,10 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from retina.ranges import AtLeast1, checked
 
+
+@checked
 class FeaturePyramid(nn.Module):
     """Top-down pyramid with two extra coarse levels.
 
@@ -19,11 +22,11 @@ class FeaturePyramid(nn.Module):
     (P6 from C5, P7 with ReLU).
     """
 
-    def __init__(self, in_channels: Sequence[int], channels: int = 256, p6_from: Literal["c5", "p5"] = "c5") -> None:
+    def __init__(
+        self, in_channels: Sequence[int], channels: AtLeast1 = 256, p6_from: Literal["c5", "p5"] = "c5"
+    ) -> None:
         """Args: ``in_channels`` of C3, C4, C5; ``channels`` of every level; where P6 comes from."""
         super().__init__()
-        if p6_from not in ("c5", "p5"):
-            raise ValueError(f"model.p6_from must be c5 or p5, got {p6_from!r}")
         self.p6_from = p6_from
         self.lateral = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in in_channels)
         self.output = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in in_channels)

@@ -42,41 +42,18 @@ class Subnet(nn.Module):
         return torch.cat(outputs, dim=1)
 
 
-def class_subnet(
-    in_channels: int, *, num_anchors: int, num_classes: int, channels: int, depth: int, prior: float
-) -> Subnet:
-    """Build the class subnet; every anchor starts at a foreground probability of ``prior``.
+@torch.no_grad()
+def start_as_background(subnet: Subnet, prior: float, *, softmax: bool) -> Subnet:
+    """Return a class subnet whose biases start every anchor at a foreground probability of ``prior``.
+
+    With ``softmax`` the last output is the background's; with its logit b and those of K classes 0,
+    ``exp(b) / (K + exp(b)) = 1 - prior``.
 
     Source: Lin et al. 2017, Focal Loss, section 3.3 and 4.1 (bias -log((1 - pi) / pi), pi = 0.01).
     """
-    _check_prior(prior)
-    subnet = Subnet(in_channels, num_anchors=num_anchors, num_outputs=num_classes, channels=channels, depth=depth)
-    nn.init.constant_(subnet.predict.bias, -math.log((1 - prior) / prior))  # type: ignore[arg-type]
+    biases = subnet.predict.bias.view(subnet.num_anchors, subnet.num_outputs)  # type: ignore[union-attr]
+    if softmax:
+        biases[:, -1] = math.log((subnet.num_outputs - 1) * (1 - prior) / prior)
+    else:
+        biases[:] = -math.log((1 - prior) / prior)
     return subnet
-
-
-def softmax_class_subnet(
-    in_channels: int, *, num_anchors: int, num_classes: int, channels: int, depth: int, prior: float
-) -> Subnet:
-    """Build the class subnet of one softmax over the classes and, as the last output, the background.
-
-    Every anchor starts as background with a probability of ``1 - prior``; the classes share the rest. It is what
-    :func:`class_subnet` has of Lin et al. 2017, for the softmax: with logits 0 of K classes and b of the background,
-    ``exp(b) / (K + exp(b)) = 1 - pi``.
-    """
-    _check_prior(prior)
-    subnet = Subnet(in_channels, num_anchors=num_anchors, num_outputs=num_classes + 1, channels=channels, depth=depth)
-    with torch.no_grad():
-        biases = subnet.predict.bias.view(num_anchors, num_classes + 1)  # type: ignore[union-attr]
-        biases[:, -1] = math.log(num_classes * (1 - prior) / prior)
-    return subnet
-
-
-def box_subnet(in_channels: int, *, num_anchors: int, channels: int, depth: int) -> Subnet:
-    """Build the box subnet: four deltas for every anchor."""
-    return Subnet(in_channels, num_anchors=num_anchors, num_outputs=4, channels=channels, depth=depth)
-
-
-def _check_prior(prior: float) -> None:
-    if not 0 < prior < 1:
-        raise ValueError(f"model.prior must lie between 0 and 1, got {prior}")

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 
-from retina.models.backbones.resnet import ResNet, resolve_norm
+from retina.errors import ConfigError
+from retina.models.backbones.backbone import Backbone
 from retina.models.fpn import FeaturePyramid
-from retina.models.heads import Subnet, box_subnet, class_subnet, softmax_class_subnet
+from retina.models.heads import Subnet, start_as_background
 from retina.models.lazy_tower.subnet import can_be_lazy, lazy_outputs
+from retina.ranges import FILLED, Above0, AtLeast1, Count, OpenShare, checked
 from retina.structures import BoxCells, ImageBatch, Predictions
-
-# Mean and standard deviation of ImageNet's RGB pixels in 0..255, what torchvision's weights were trained on.
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
-IMAGENET_STD = (58.395, 57.12, 57.375)
-
-# By what makes scores of the logits: each class by itself, or all classes and the background together.
-CLASS_SUBNETS = {"sigmoid": class_subnet, "softmax": softmax_class_subnet}
 
 # Decides from the logits (B, A, K) and the grid sizes where boxes are wanted.
 ChooseBoxCells = Callable[[Tensor, Sequence[tuple[int, int]]], BoxCells]
@@ -36,25 +31,24 @@ class RetinaNet(nn.Module):
 
     def __init__(
         self,
-        backbone: ResNet,
+        backbone: Backbone,
         fpn: FeaturePyramid,
         class_subnet: Subnet,
         box_subnet: Subnet,
         *,
-        pixel_mean: Sequence[float] = IMAGENET_MEAN,
-        pixel_std: Sequence[float] = IMAGENET_STD,
+        pixel_mean: Sequence[float] | None = None,
+        pixel_std: Sequence[float] | None = None,
         box_tower: Literal["lazy", "dense"] = "lazy",
     ) -> None:
-        """Args: the built parts; ``pixel_mean`` and ``pixel_std`` of RGB pixels in 0..255; ``box_tower`` says whether
-        boxes are computed only where they are asked for: the same numbers."""
+        """Args: the built parts; ``pixel_mean`` and ``pixel_std`` of RGB pixels in 0..255, the backbone's where None;
+        ``box_tower`` says whether boxes are computed only where they are asked for: the same numbers."""
         super().__init__()
-        if box_tower not in ("lazy", "dense"):
-            raise ValueError(f"model.box_tower must be lazy or dense, got {box_tower!r}")
         self.box_tower = box_tower
         self.backbone, self.fpn = backbone, fpn
         self.class_subnet, self.box_subnet = class_subnet, box_subnet
-        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(3, 1, 1), persistent=False)
+        mean, std = pixel_mean or backbone.pixel_mean, pixel_std or backbone.pixel_std
+        self.register_buffer("pixel_mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
     def forward(self, images: ImageBatch, box_cells: BoxCells | ChooseBoxCells | None = None) -> Predictions:
         """Return logits of every anchor, and deltas of every anchor or of those that ``box_cells`` names.
@@ -63,7 +57,7 @@ class RetinaNet(nn.Module):
         a score worth a box, so ``box_cells`` may be a function that is called once the logits are there.
         """
         pixels = self.normalize(images)
-        if not self.backbone.conv1.weight.is_contiguous(memory_format=torch.channels_last):
+        if not self.fpn.p7.weight.is_contiguous(memory_format=torch.channels_last):
             pixels = pixels.contiguous()  # else every layer would follow the images' layout, whatever the weights'
         levels = self.fpn(self.backbone(pixels))
         grid_sizes = [(level.shape[-2], level.shape[-1]) for level in levels]
@@ -95,47 +89,51 @@ class RetinaNet(nn.Module):
         return normalised.view(num_images, height, width, channels).permute(0, 3, 1, 2)
 
 
+@checked
 def build_retinanet(
     *,
-    num_classes: int,
-    num_anchors: int,
-    backbone: Mapping[str, Any],
+    num_classes: Annotated[int, FILLED],
+    num_anchors: Annotated[int, FILLED],
+    backbone: Backbone,
     weights: str | None = "imagenet",
-    load_weights: bool = True,
-    norm: str = "auto",
-    fpn_channels: int = 256,
+    load_weights: Annotated[bool, FILLED] = True,
+    norm: Literal["auto", "frozen_bn", "bn", "sync_bn", "gn"] = "auto",
+    fpn_channels: AtLeast1 = 256,
     p6_from: Literal["c5", "p5"] = "c5",
-    tower_channels: int = 256,
-    tower_depth: int = 4,
-    prior: float = 0.01,
+    tower_channels: AtLeast1 = 256,
+    tower_depth: Count = 4,
+    prior: OpenShare = 0.01,
     scores: Literal["sigmoid", "softmax"] = "sigmoid",
     box_tower: Literal["lazy", "dense"] = "lazy",
-    pixel_mean: Sequence[float] = IMAGENET_MEAN,
-    pixel_std: Sequence[float] = IMAGENET_STD,
+    pixel_mean: Sequence[float] | None = None,
+    pixel_std: Sequence[Above0] | None = None,
 ) -> RetinaNet:
     """Wire a RetinaNet for ``num_classes`` classes and ``num_anchors`` anchors a cell.
 
     Args:
-        backbone: ``depth``, ``groups``, ``width_per_group`` and ``frozen_stages`` of the ResNet; nothing is frozen
-            without ``weights``, since random weights would stay random.
+        backbone: trained whole without ``weights``, whatever it would freeze: random weights would stay random.
         weights: ``imagenet``, a file of a state dict, or None for random initialisation.
         load_weights: False where a checkpoint will bring all weights: nothing is fetched or read then.
-        norm: see :func:`retina.models.backbones.resnet.resolve_norm`.
+        norm: that the backbone has been built with (:func:`retina.settings.resolve_norm`).
         scores: what makes scores of the class logits; ``softmax`` has one more output an anchor, the background's. The
             classification loss decides it.
+        pixel_mean: of RGB pixels in 0..255, as ``pixel_std``; None: what the backbone's weights were trained on.
     """
-    if scores not in CLASS_SUBNETS:
-        raise ValueError(f"model.scores must be one of {tuple(CLASS_SUBNETS)}, got {scores!r}")
-    frozen = {} if weights else {"frozen_stages": 0}
-    body = ResNet(**{**backbone, **frozen}, norm=resolve_norm(norm, weights))
-    if weights and load_weights:
-        body.load_weights(weights)
-    anchors = {"num_anchors": num_anchors, "channels": tower_channels, "depth": tower_depth}
+    if norm not in ("auto", getattr(backbone, "norm", None)):
+        raise ConfigError(f"model.norm={norm}, but the backbone was built with norm {getattr(backbone, 'norm', None)}")
+    if not weights:
+        backbone.freeze(0)
+    elif load_weights:
+        backbone.load_weights(weights)
+    softmax = scores == "softmax"
+    tower = {"num_anchors": num_anchors, "channels": tower_channels, "depth": tower_depth}
     return RetinaNet(
-        backbone=body,
-        fpn=FeaturePyramid(body.out_channels, fpn_channels, p6_from),
-        class_subnet=CLASS_SUBNETS[scores](fpn_channels, num_classes=num_classes, prior=prior, **anchors),
-        box_subnet=box_subnet(fpn_channels, **anchors),
+        backbone=backbone,
+        fpn=FeaturePyramid(backbone.out_channels, fpn_channels, p6_from),
+        class_subnet=start_as_background(
+            Subnet(fpn_channels, num_outputs=num_classes + softmax, **tower), prior, softmax=softmax
+        ),
+        box_subnet=Subnet(fpn_channels, num_outputs=4, **tower),
         pixel_mean=pixel_mean,
         pixel_std=pixel_std,
         box_tower=box_tower,

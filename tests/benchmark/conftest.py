@@ -15,6 +15,7 @@ from retina.detection.assign import Assigner
 from retina.detection.criterion import Criterion
 from retina.detection.losses.box import L1Loss
 from retina.detection.losses.classification import FocalLoss
+from retina.models.backbones.resnet import ResNet
 from retina.models.retinanet import RetinaNet, build_retinanet
 from retina.structures import BoxTargets, ImageBatch
 from retina.training.optimizers import build_sgd
@@ -45,10 +46,9 @@ def small() -> Small:
     model = build_retinanet(
         num_classes=NUM_CLASSES,
         num_anchors=anchors.num_per_cell,
-        backbone={"depth": 18, "frozen_stages": 2},
+        backbone=ResNet(depth=18, frozen_stages=2, norm="frozen_bn"),
         weights="imagenet",
         load_weights=False,
-        norm="frozen_bn",
     )
     for subnet in (model.class_subnet, model.box_subnet):
         for module in subnet.modules():

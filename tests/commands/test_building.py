@@ -74,7 +74,7 @@ def test_what_a_constructor_tells_the_user_is_told_as_it_is():
 @pytest.mark.parametrize(
     ("node", "what", "why"),
     [
-        ({"_target_": "retina.detection.losses.box.FocalEIoULoss", "gamma": -1}, "FocalEIoULoss", "got -1"),
+        ({"_target_": "retina.detection.losses.overlap.FocalEIoULoss", "gamma": -1}, "FocalEIoULoss", "got -1"),
         ([{"_target_": "albumentations.HorizontalFlip", "p": 7}], "HorizontalFlip", "p Input should be less than"),
         ({"_target_": "retina.nowhere.X"}, "retina.nowhere.X", "No module named"),
     ],

@@ -24,6 +24,7 @@ from retina.detection.postprocess import PostProcess
 from retina.drawing.colours import class_color
 from retina.errors import ConfigError, DataError, RetinaError
 from retina.evaluation.evaluate import Evaluator
+from retina.models.backbones.resnet import ResNet
 from retina.models.retinanet import build_retinanet
 from retina.structures import Detections, Predictions
 
@@ -140,9 +141,8 @@ def test_prediction_and_evaluation_find_the_same(tmp_path, annotations_file, ins
     model = build_retinanet(
         num_classes=3,
         num_anchors=9,
-        backbone={"depth": 18},
+        backbone=ResNet(depth=18, norm="bn"),
         weights=None,
-        norm="bn",
         fpn_channels=16,
         tower_channels=16,
     )

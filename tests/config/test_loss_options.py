@@ -30,7 +30,7 @@ MORE = [
     ("loss/box=focal_eiou", "loss.box.normalise_weights=true"),
     ("loss/box=l1", "loss.box.focal_gamma=2.0"),
     ("loss/box=l1_eiou", "loss.box.focal_gamma=2.0"),
-    ("loss/box=sum", "loss.box.terms.l1._target_=retina.detection.losses.box_running.GHMRLoss"),
+    ("loss/box=sum", "loss.box.terms.l1._target_=retina.detection.losses.running.GHMRLoss"),
     ("loss/classification=focal", "loss.classification.alpha=[0.1,0.2,0.3,0.4,0.5]"),
 ]
 CHOICES = [pytest.param(choice, id=" ".join(choice)) for choice in (*FILES, *MORE)]

@@ -21,7 +21,7 @@ from retina.structures import Predictions
 from retina.training.checkpoint import load_checkpoint, save_checkpoint
 
 SHORT = ("train.max_steps=1", "dataset.num_train_images=4", "optimizer=sgd", "optimizer.momentum=0")
-SOFTMAX = "retina.detection.losses.softmax_focal.SoftmaxFocalLoss"
+SOFTMAX = "retina.detection.losses.focal_family.SoftmaxFocalLoss"
 FOCAL = "retina.detection.losses.classification.FocalLoss"
 
 
@@ -70,7 +70,7 @@ def test_a_softmax_run_is_evaluated_and_goes_on_with_its_scores_written_down(tra
         ("focal", ["+postprocess.scores=softmax"], 2, "postprocess.scores=softmax does not fit loss.classification"),
         ("focal", ["loss.classification.alpha=[0.1,0.2]"], 2, "alpha has 2 weights for 6 classes"),
         # One that remembers, beside a checkpoint without its memory.
-        ("focal", ["loss.box._target_=retina.detection.losses.box_running.GHMRLoss"], 3,
+        ("focal", ["loss.box._target_=retina.detection.losses.running.GHMRLoss"], 3,
          "the checkpoint does not fit this configuration"),
         ("softmax_focal", [f"loss.classification._target_={FOCAL}"], 2,
          "model.scores=softmax does not fit loss.classification, which learns sigmoid scores"),

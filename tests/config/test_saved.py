@@ -135,7 +135,7 @@ def test_the_losses_of_an_ordinary_run_come_back(box: str) -> None:
     assert set(loss) == {"classification", "box"}
 
 
-SUM = "retina.detection.losses.box_sum.BoxLossSum"
+SUM = "retina.detection.losses.weighted.BoxLossSum"
 L1 = {"_target_": "retina.detection.losses.box.L1Loss"}
 BAD_LOSSES: list[tuple[str, Callable[[dict[str, Any]], object]]] = [
     ("no losses", lambda t: t.pop("loss")),

@@ -102,8 +102,8 @@ def test_what_a_target_needs_and_nobody_gives_is_told() -> None:
 
 
 def test_a_misspelt_target_is_told_with_the_nearest_name() -> None:
-    (mistake,) = check_nodes({"loss": {"box": {"_target_": "retina.detection.losses.box.EIoULos"}}})
-    assert mistake.what == "loss.box._target_: there is no EIoULos in retina.detection.losses.box"
+    (mistake,) = check_nodes({"loss": {"box": {"_target_": "retina.detection.losses.overlap.EIoULos"}}})
+    assert mistake.what == "loss.box._target_: there is no EIoULos in retina.detection.losses.overlap"
     assert mistake.fix == "did you mean EIoULoss?"
 
 

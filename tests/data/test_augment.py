@@ -8,8 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retina.data.augment import Augment, AugmentUntil, ColorMatrix
+from retina.data.augment import Augment, AugmentUntil
 from retina.data.samplers import SampleKey
+from retina.data.transforms.color import ColorMatrix
 from retina.data.transforms.crops import ScaleCrop
 from retina.data.transforms.mixing import MixUp, Mosaic
 from retina.data.transforms.resize import Resize, resized_size
@@ -269,7 +270,7 @@ def test_transforms_can_be_given_as_a_list_of_settings():
         - {_target_: albumentations.RandomRotate90, p: 0.5}
         - {_target_: albumentations.OneOf, p: 1, transforms: [{_target_: albumentations.Blur, p: 1}]}
         - {_target_: retina.data.transforms.crops.ScaleCrop, scale: [0.6, 1.6], p: 0.8}
-        - {_target_: retina.data.augment.ColorMatrix, brightness: [0.9, 1.2], hue: 0.02, p: 0.8}
+        - {_target_: retina.data.transforms.color.ColorMatrix, brightness: [0.9, 1.2], hue: 0.02, p: 0.8}
         """
     )
     result = augment(*instantiate(settings, _convert_="all")).transform(make_sample(), SampleKey(0, 0))

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from retina.data.augment import Augment, ColorMatrix
+from retina.data.augment import Augment
 from retina.data.samplers import SampleKey
-from retina.data.transforms.color import color_matrix
+from retina.data.transforms.color import ColorMatrix, color_matrix
 from retina.structures import BoxTargets, Sample
 
 
@@ -67,5 +67,5 @@ def test_factors_stay_in_their_intervals():
 
 @pytest.mark.parametrize("value", [-0.1, [1.2, 0.8], [-1, 1], float("nan")])
 def test_strengths_that_make_no_sense_are_refused(value):
-    with pytest.raises(ValueError, match="brightness must be a number or a pair"):
+    with pytest.raises(ValueError, match="brightness must be"):
         ColorMatrix(brightness=value)

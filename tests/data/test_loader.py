@@ -11,13 +11,13 @@ import cv2
 import pytest
 import torch
 
-from retina.data.augment import Augment, ColorMatrix, ScaleCrop
+from retina.data.augment import Augment, ScaleCrop
 from retina.data.collate import Collate
 from retina.data.dataset import DetectionDataset
 from retina.data.loader import AugmentedImages, build_eval_loader, build_train_loader, suggested_workers
 from retina.data.samplers import EvalBatchSampler, KeyedBatchSampler, SampleKey
-from retina.data.sampling import RepeatFactor
-from retina.data.sampling_shape import AspectRatio
+from retina.data.sampling import AspectRatio, RepeatFactor
+from retina.data.transforms.color import ColorMatrix
 from retina.errors import DataError, OutOfMemoryError
 from retina.structures import AnchorTargets, Batch, BoxTargets
 

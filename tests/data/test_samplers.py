@@ -84,12 +84,6 @@ def test_the_order_is_the_same_on_every_machine():
     assert epoch_order(10, seed=0, epoch=0).tolist() == [4, 6, 2, 7, 3, 5, 9, 0, 8, 1]
 
 
-def test_without_shuffling_images_come_in_order():
-    (batch,) = micro_batches(4, 1, batch_size=6, shuffle=False)
-    assert [key.index for key in batch] == [0, 1, 2, 3, 0, 1]
-    assert [key.epoch for key in batch] == [0, 0, 0, 0, 1, 1]
-
-
 @pytest.mark.parametrize(
     ("settings", "told"),
     [

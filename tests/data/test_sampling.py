@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retina.data.samplers import KeyedBatchSampler, SampleKey, uniform_orders
-from retina.data.sampling import ClassBalanced, RepeatFactor, Uniform, class_members
-from retina.data.sampling_shape import AspectRatio
+from retina.data.sampling import AspectRatio, ClassBalanced, RepeatFactor, Uniform, class_members
 from retina.errors import ConfigError
 
 
@@ -232,5 +231,5 @@ def test_members_are_listed_once_by_class():
 
 @pytest.mark.parametrize("threshold", [0, -1, 1.5, float("nan")])
 def test_a_threshold_that_is_no_share_is_refused(threshold):
-    with pytest.raises(ValueError, match=r"sampling\.threshold must be greater than 0 and at most 1"):
+    with pytest.raises(ValueError, match=r"threshold must be greater than 0 and at most 1"):
         RepeatFactor(threshold=threshold)

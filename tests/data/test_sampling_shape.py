@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retina.data.sampling_shape import AspectRatio, grouped_order
+from retina.data.sampling import AspectRatio, grouped_order
 
 
 def stream(shapes: np.ndarray, *, group_size: int, epochs: int, seed: int = 0) -> np.ndarray:
@@ -90,7 +90,7 @@ def test_the_order_is_the_same_on_every_machine():
 @pytest.mark.parametrize(
     ("setting", "told"),
     [
-        ({"group_size": 0}, "sampling.group_size must be at least 1, got 0"),
+        ({"group_size": 0}, "group_size must be at least 1, got 0"),
         ({"boundaries": (2.0, 1.0)}, "ascending, got"),
         ({"boundaries": (1.0, 1.0)}, "ascending, got"),
         ({"boundaries": (0.0,)}, "greater than 0"),

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from retina.data.augment import Augment
+from retina.data.bad_images import MAX_COUNT, StandIns
 from retina.data.dataset import DetectionDataset
 from retina.data.loader import AugmentedImages
 from retina.data.samplers import SampleKey, epoch_order
-from retina.data.stand_ins import MAX_IN_A_ROW, StandIns
 from retina.errors import DataError
 from retina.structures import BoxTargets, Sample
 
@@ -60,7 +60,7 @@ def test_another_epoch_has_another_stand_in():
     assert 8 not in found
 
 
-@pytest.mark.parametrize(("num_images", "tried"), [(1, 1), (4, 4), (200, 1 + MAX_IN_A_ROW)])
+@pytest.mark.parametrize(("num_images", "tried"), [(1, 1), (4, 4), (200, 1 + MAX_COUNT)])
 def test_where_no_image_can_be_used_the_first_one_is_told_and_the_search_ends(num_images, tried):
     numbered = Numbered(num_images, set(range(num_images)))
     with pytest.raises(

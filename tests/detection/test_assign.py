@@ -195,11 +195,11 @@ def test_targets_do_not_share_memory_with_the_kept_anchors():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"negative_iou": 0.6}, r"0 < negative <= positive <= 1, got 0\.6 and 0\.5"),
-        ({"negative_iou": 0.0}, r"anchors\.negative_iou and anchors\.positive_iou .* got 0\.0 and 0\.5"),
-        ({"positive_iou": 1.5}, r"got 0\.4 and 1\.5"),
-        ({"positive_iou": float("nan")}, r"got 0\.4 and nan"),
-        ({"crowd_ignore": 0.0}, r"anchors\.crowd_ignore must be null or lie in \(0, 1\], got 0\.0"),
+        ({"negative_iou": 0.6}, r"negative_iou must be at most positive_iou, got 0\.6"),
+        ({"negative_iou": 0.0}, r"negative_iou must be greater than 0 and at most 1, got 0\.0"),
+        ({"positive_iou": 1.5}, r"positive_iou must be greater than 0 and at most 1, got 1\.5"),
+        ({"positive_iou": float("nan")}, r"positive_iou must be greater than 0 and at most 1, got nan"),
+        ({"crowd_ignore": 0.0}, r"crowd_ignore must be greater than 0 and at most 1, got 0\.0"),
     ],
 )
 def test_thresholds_out_of_order_or_range_are_refused(values, message):

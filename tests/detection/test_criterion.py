@@ -10,14 +10,15 @@ from torch import Tensor, nn
 from torchvision.ops import box_iou
 
 from retina.boxes import decode_boxes, encode_boxes
-from retina.detection import criterion as criterion_module
 from retina.detection.criterion import Criterion
-from retina.detection.losses.box import BoxLoss, CIoULoss, EIoULoss, FocalEIoULoss, GIoULoss, L1Loss, SmoothL1Loss
-from retina.detection.losses.box_sum import BoxLossSum
+from retina.detection.losses import box_pairs
+from retina.detection.losses.box import BoxLoss, L1Loss, SmoothL1Loss
+from retina.detection.losses.box_pairs import BoxPairs
 from retina.detection.losses.classification import ClassificationLoss, FocalLoss
-from retina.detection.losses.ghm_c import GHMCLoss
-from retina.detection.losses.iou_aware import QualityFocalLoss, VarifocalLoss
-from retina.detection.losses.softmax_focal import SoftmaxFocalLoss
+from retina.detection.losses.focal_family import QualityFocalLoss, SoftmaxFocalLoss, VarifocalLoss
+from retina.detection.losses.overlap import CIoULoss, EIoULoss, FocalEIoULoss, GIoULoss
+from retina.detection.losses.self_normalised import GHMCLoss
+from retina.detection.losses.weighted import BoxLossSum
 from retina.structures import AnchorTargets, Predictions
 
 IMAGES, ANCHORS, CLASSES = 2, 6, 3
@@ -47,16 +48,12 @@ def random_predictions(seed: int = 0) -> Predictions:
 
 
 class Recording(BoxLoss):
-    """Keeps what it was given."""
+    """Keeps what it was given, as codes and as boxes."""
 
-    def __init__(self, space: str) -> None:
-        super().__init__()
-        self.space = space
-
-    def per_box(self, predicted: Tensor, target: Tensor) -> Tensor:
-        self.seen = (predicted, target)
-        self.autocast = torch.is_autocast_enabled(predicted.device.type)
-        return predicted.sum(dim=1)
+    def per_box(self, pairs: BoxPairs) -> Tensor:
+        self.seen = (*pairs.codes, *pairs.boxes)
+        self.autocast = torch.is_autocast_enabled(pairs.deltas.device.type)
+        return pairs.code_errors.sum(dim=1)
 
 
 def test_losses_are_sums_over_the_batch_and_the_weight_is_applied_to_the_box():
@@ -82,16 +79,18 @@ def test_deltas_of_every_anchor_and_of_the_positive_ones_give_the_same_loss(kind
     torch.testing.assert_close(criterion(sparse, targets), criterion(dense, targets))
 
 
-def test_each_space_gets_codes_or_boxes_and_never_both():
+def test_a_box_loss_sees_codes_and_boxes_of_the_positive_anchors():
     predictions, targets = random_predictions(), targets_of([2, 7])
     deltas = predictions.deltas.flatten(0, 1)[[2, 7]]
-    for space, expected in {
-        "deltas": (deltas, encode_boxes(targets.positive_boxes, targets.positive_anchors)),
-        "boxes": (decode_boxes(deltas, targets.positive_anchors), targets.positive_boxes),
-    }.items():
-        recording = Recording(space)
-        Criterion(FocalLoss(), recording)(predictions, targets)
-        torch.testing.assert_close(recording.seen, expected)
+    recording = Recording()
+    Criterion(FocalLoss(), recording)(predictions, targets)
+    expected = (
+        deltas,
+        encode_boxes(targets.positive_boxes, targets.positive_anchors),
+        decode_boxes(deltas, targets.positive_anchors),
+        targets.positive_boxes,
+    )
+    torch.testing.assert_close(recording.seen, expected)
 
 
 @pytest.mark.parametrize("kind", BOX_LOSSES)
@@ -119,16 +118,15 @@ def test_without_positives_the_box_loss_is_zero_and_every_parameter_has_a_gradie
         assert parameter.grad.abs().max() == 0
 
 
-@pytest.mark.parametrize("space", ["deltas", "boxes"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-def test_losses_are_computed_in_float32_also_inside_autocast(space, dtype):
+def test_losses_are_computed_in_float32_also_inside_autocast(dtype):
     predictions = random_predictions()
     low = replace(predictions, logits=predictions.logits.to(dtype), deltas=predictions.deltas.to(dtype))
-    recording = Recording(space)
+    recording = Recording()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         losses = Criterion(FocalLoss(), recording)(low, targets_of([1, 5]))
     assert recording.autocast is False
-    assert [seen.dtype for seen in recording.seen] == [torch.float32, torch.float32]
+    assert [seen.dtype for seen in recording.seen] == [torch.float32] * 4
     assert [loss.dtype for loss in losses.values()] == [torch.float32, torch.float32]
 
 
@@ -197,9 +195,10 @@ def test_an_object_without_width_or_height_has_a_finite_loss_and_gradient(kind, 
     assert torch.isfinite(deltas.grad).all()
 
 
-def test_a_loss_in_an_unknown_space_is_refused():
-    with pytest.raises(ValueError, match=r"Recording\.space must be one of .*'deltas', 'boxes'.*, got 'pixels'"):
-        Criterion(FocalLoss(), Recording("pixels"))
+@pytest.mark.parametrize("gamma", [-1.0, float("inf"), float("nan")])
+def test_an_impossible_focal_gamma_is_refused(gamma):
+    with pytest.raises(ValueError, match=rf"focal_gamma must be at least 0, got {gamma}"):
+        Criterion(FocalLoss(), L1Loss(), focal_gamma=gamma)
 
 
 class RecordingScores(ClassificationLoss):
@@ -245,9 +244,9 @@ def test_a_sum_in_both_spaces_gets_codes_and_boxes_each_made_once(monkeypatch):
     predictions, targets = random_predictions(), targets_of([1, 5, 9])
     made: list[str] = []
     for name in ("encode_boxes", "decode_boxes"):
-        function = getattr(criterion_module, name)
+        function = getattr(box_pairs, name)
         monkeypatch.setattr(
-            criterion_module, name, lambda *boxes, name=name, function=function: made.append(name) or function(*boxes)
+            box_pairs, name, lambda *boxes, name=name, function=function: made.append(name) or function(*boxes)
         )
     both = BoxLossSum({"codes": L1Loss(weight=2.0), "overlap": GIoULoss(weight=0.5)}, weight=3.0)
     value = Criterion(QualityFocalLoss(), both)(predictions, targets)["box"]

@@ -221,5 +221,5 @@ def test_boxes_that_no_anchor_overlaps_match_nothing():
 
 
 def test_an_unknown_way_of_assigning_is_refused():
-    with pytest.raises(ValueError, match="anchors.assign must be window or dense, got 'fast'"):
+    with pytest.raises(ValueError, match="assign must be one of window, dense, got 'fast'"):
         Assigner(assign="fast")

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from retina.commands.runs import _check_same_classes
+from retina.data.bad_images import StandIns
 from retina.data.checks.start import check_before_training
-from retina.data.stand_ins import StandIns
 
 FINE, TOLD, REFUSED = "fine", "told", "refused"
 ROWS: list[tuple[str, Callable, str, tuple[str, ...]]] = []

@@ -10,6 +10,7 @@ from retina.detection.losses.box import L1Loss
 from retina.detection.losses.classification import FocalLoss
 from retina.detection.postprocess import PostProcess
 from retina.evaluation.detect import detect
+from retina.models.backbones.resnet import ResNet
 from retina.models.retinanet import RetinaNet, build_retinanet
 from retina.structures import BoxTargets, ImageBatch, Predictions
 
@@ -25,7 +26,7 @@ TARGETS = Assigner()(CANVAS, [OBJECT, OBJECT])
 def network(box_tower: str) -> RetinaNet:
     torch.manual_seed(2)
     model = build_retinanet(
-        num_classes=3, num_anchors=9, backbone={"depth": 18}, weights=None, norm="gn", fpn_channels=32,
+        num_classes=3, num_anchors=9, backbone=ResNet(depth=18, norm="gn"), weights=None, fpn_channels=32,
         tower_channels=32, tower_depth=2, box_tower=box_tower,
     ).eval()  # fmt: skip
     with torch.no_grad():

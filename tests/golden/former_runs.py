@@ -29,7 +29,8 @@ COMMON = (
     "image.short_side=96", "image.long_side=128", "train.epochs=null", f"train.max_steps={STEPS}", "train.batch_size=4",
     "train.workers=0", "train.precision=float32", "train.device=cpu", "model.weights=resnet18.pth",
     "model.backbone.frozen_stages=5", "model.fpn_channels=8", "model.tower_channels=8", "model.tower_depth=1",
-    "model.p6_from=p5", "schedule.warmup=160", "postprocess.score_threshold=0.02", "checkpoint.every=0", "eval.every=0", "eval.num_pictures=0",
+    "model.p6_from=p5", "schedule.warmup=160", "postprocess.score_threshold=0.02",
+    "checkpoint.every=0", "eval.every=0", "eval.num_pictures=0",
     "log.every=1", "run_dir=run",
 )  # fmt: skip
 SHAPES = (
@@ -66,9 +67,10 @@ FORMER_COMMANDS = {
     ),
     "transforms": (
         "augment._target_=retina.data.augment.Augment", "loss/box=sum", "loss.box.focal_gamma=1.0",
-        "augment.transforms=[{_target_:retina.data.augment.ColorMatrix,brightness:0.5,p:1.0},"
-        "{_target_:retina.data.mixing.Mosaic,p:0.5},{_target_:albumentations.VerticalFlip,p:0.5}]",
-        "model._target_=retina.models.retinanet.build_retinanet", "optimizer._target_=retina.training.optimizers.build_sgd",
+        "augment.transforms=[{_target_:retina.data.mixing.Mosaic,p:0.5},"
+        "{_target_:retina.data.augment.ColorMatrix,brightness:0.5,p:1.0},{_target_:albumentations.VerticalFlip,p:0.5}]",
+        "model._target_=retina.models.retinanet.build_retinanet",
+        "optimizer._target_=retina.training.optimizers.build_sgd",
         "~optimizer.betas", "schedule._target_=retina.training.schedules.Cosine",
     ),
 }  # fmt: skip

@@ -2,9 +2,9 @@
 
 One may run it only where the project was meant to do something else than before: a new setting, a better message, other
 numbers for a reason that the changelog tells. Then the difference of the golden files is part of the change and is
-read line by line. It is never run to make a failing test pass, nor in a commit that only moves code. ``former_runs`` makes
-the runs of a former version: they stay as they are as long as that version's runs have to be resumed. ``curves`` and
-``former_runs`` are computed on one thread; the last bits depend on the kind of CPU.
+read line by line. It is never run to make a failing test pass, nor in a commit that only moves code. ``former_runs``
+makes the runs of a former version: they stay as they are as long as that version's runs have to be resumed. ``curves``
+and ``former_runs`` are computed on one thread; the last bits depend on the kind of CPU.
 """
 
 from __future__ import annotations

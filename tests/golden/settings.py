@@ -35,7 +35,8 @@ def shown_commands() -> list[list[str]]:
     commands += [["train.py", *(choice for choice in row if choice)] for row in zip_longest(*columns)]
     commands += [["evaluate.py", "ckpt=."], ["evaluate.py", "ckpt=.", "dataset=bccd"]]
     needed = {
-        "convert_dataset": ["from=voc", "to=coco", "out=x"], "download": ["dataset=coco"], "predict": ["ckpt=.", "source=."],
+        "convert_dataset": ["from=voc", "to=coco", "out=x"],
+        "download": ["dataset=coco"], "predict": ["ckpt=.", "source=."],
     }  # fmt: skip
     return commands + [[f"tools/{name}.py", *needed.get(name, [])] for name in TOOLS]
 

@@ -1,12 +1,15 @@
 """Short trainings log the numbers that they logged: losses, norm of the gradient, learning rate, loss of evaluation.
 
-Tolerances: on one kind of CPU the numbers are equal to the bit. Another kind (another width of vectors, other kernels)
-rounds elsewhere, and training magnifies that from step to step. Measured between AVX-512 and the plain kernels, the
-largest difference stands beside each tolerance; a changed constant of a loss is larger from the first step on.
+On one kind of CPU the numbers are equal to the bit: ``RETINA_GOLDEN_BITWISE=1`` asks for that, on the kind of machine
+that made the golden file. Another kind (another width of vectors, other kernels) rounds elsewhere, and training
+magnifies that from step to step. Measured between AVX-512 and the plain kernels: at most 4e-6 in the first three steps;
+later 9e-5 in the losses and 1e-2 in the norm of the gradient of the accumulated run, 3e-3 and 6e-2 with batch norm,
+2e-6 elsewhere. GHM-R counts errors by classes: one that crosses a limit changes the next steps.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +22,10 @@ from tests.golden.test_settings import assert_same_settings
 pytestmark = pytest.mark.slow
 
 GOLDEN = read_golden("curves.json")
-FIRST_STEPS, FIRST, LATER = 3, 1e-4, 2e-2
-GROUPS = list(SWEEPS)
+BITWISE = os.environ.get("RETINA_GOLDEN_BITWISE") == "1"
+FIRST = 1e-4
+# Of a run or a loss: steps that are compared to FIRST, then the tolerance of losses and of the norm of the gradient.
+LATER = {"sum_accumulated": (3, 1e-3, 5e-2), "mosaic_dense_ema": (3, 1e-2, 0.2), "ghm_r": (1, 5e-2, 0.5)}
 
 
 @pytest.fixture(scope="session")
@@ -31,32 +36,45 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def swept(folder: Path) -> dict[str, dict[str, Any]]:
-    """What every option of the two groups of losses trained to; each sweep is one process."""
-    return {group: train_sweep(group, folder) for group in SWEEPS}
+@pytest.fixture(scope="session", params=list(SWEEPS))
+def swept(request: pytest.FixtureRequest, folder: Path) -> tuple[str, dict[str, Any]]:
+    """A group of losses and what each of its options trained to; a sweep is one process."""
+    return request.param, train_sweep(request.param, folder)
 
 
-def assert_same_numbers(found: dict[str, list[float]], golden: dict[str, list[float]]) -> None:
-    """Compare logged numbers, the first steps closely."""
+def assert_same_numbers(name: str, found: dict[str, list[float]], golden: dict[str, list[float]]) -> None:
+    """Compare logged numbers; those of the first steps closely, later ones as the run allows."""
+    if BITWISE:
+        assert found == golden
     assert found.keys() == golden.keys()
-    for name, numbers in golden.items():
-        assert len(found[name]) == len(numbers), name
-        for step, (ours, wanted) in enumerate(zip(found[name], numbers, strict=True), start=1):
-            close = name == "train/lr" or (step <= FIRST_STEPS and name.startswith("train"))
-            assert ours == pytest.approx(wanted, rel=FIRST if close else LATER, abs=1e-9), f"{name} of step {step}"
+    first_steps, later, later_norm = LATER.get(name, (20, FIRST, FIRST))
+    for logged, numbers in golden.items():
+        assert len(found[logged]) == len(numbers), logged
+        for step, (ours, wanted) in enumerate(zip(found[logged], numbers, strict=True), start=1):
+            rel = later_norm if logged == "train/grad_norm" else later
+            if logged == "train/lr" or (step <= first_steps and logged != "eval/loss"):
+                rel = FIRST
+            assert ours == pytest.approx(wanted, rel=rel, abs=1e-9), f"{logged} of step {step}"
 
 
 @pytest.mark.parametrize("name", CURVES)
 def test_twenty_steps_log_what_they_logged(name, folder):
-    assert_same_numbers(train_curve(name, folder), GOLDEN[name])
+    assert_same_numbers(name, train_curve(name, folder), GOLDEN[name])
 
 
-@pytest.mark.parametrize(("group", "option"), [(group, option) for group in GROUPS for option in SWEEPS[group]])
-def test_every_loss_starts_as_it_started(group, option, swept):
-    assert_same_numbers(swept[group][option]["numbers"], GOLDEN[group][option]["numbers"])
+def test_every_loss_logs_what_it_logged(swept):
+    group, found = swept
+    assert found.keys() == GOLDEN[group].keys()
+    wrong = {}
+    for option, golden in GOLDEN[group].items():
+        try:
+            assert_same_numbers(option, found[option]["numbers"], golden["numbers"])
+        except AssertionError as error:
+            wrong[option] = str(error)
+    assert wrong == {}
 
 
-@pytest.mark.parametrize(("group", "option"), [(group, option) for group in GROUPS for option in SWEEPS[group]])
-def test_every_loss_has_the_settings_and_defaults_that_it_had(group, option, swept):
-    assert_same_settings(swept[group][option]["settings"], GOLDEN[group][option]["settings"])
+def test_every_loss_has_the_settings_and_defaults_that_it_had(swept):
+    group, found = swept
+    for option, golden in GOLDEN[group].items():
+        assert_same_settings(found[option]["settings"], golden["settings"])

@@ -13,7 +13,8 @@ from tests.golden.commands import ROOT, run_command, write_golden
 
 CUSTOM = [
     "train.py", "dataset=custom", "dataset.root={tmp}", "dataset.train.images=images", "dataset.val.images=images",
-    "dataset.val.annotations=good.json", "model.weights=null", "train.device=cpu", "train.workers=0", "run_dir={tmp}/run",
+    "dataset.val.annotations=good.json", "model.weights=null", "train.device=cpu", "train.workers=0",
+    "run_dir={tmp}/run",
 ]  # fmt: skip
 
 # None of these gets so far that torch is imported.
@@ -111,7 +112,9 @@ def prepare(folder: Path) -> None:
     (folder / "empty").mkdir()
     good: dict[str, Any] = {
         "images": [{"id": 17, "file_name": "a.jpg", "width": 64, "height": 48}],
-        "annotations": [{"id": 880011, "image_id": 17, "category_id": 3, "bbox": [1, 2, 30, 20], "iscrowd": 0, "area": 600}],
+        "annotations": [
+            {"id": 880011, "image_id": 17, "category_id": 3, "bbox": [1, 2, 30, 20], "iscrowd": 0, "area": 600}
+        ],
         "categories": [{"id": 3, "name": "cat"}],
     }  # fmt: skip
     (folder / "good.json").write_text(json.dumps(good), encoding="utf-8")

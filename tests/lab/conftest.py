@@ -10,8 +10,8 @@ import torch
 
 from retina.detection.anchors import AnchorGenerator
 from retina.detection.criterion import Criterion
-from retina.detection.losses.box import GIoULoss
 from retina.detection.losses.classification import ClassificationLoss, FocalLoss
+from retina.detection.losses.overlap import GIoULoss
 from retina.detection.postprocess import PostProcess
 from retina.lab.class_curves import score_curve
 from retina.lab.diagnosis import LossLab

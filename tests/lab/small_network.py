@@ -7,6 +7,7 @@ import torch
 
 from retina.data.collate import Collate
 from retina.detection.assign import Assigner
+from retina.models.backbones.resnet import ResNet
 from retina.models.retinanet import RetinaNet, build_retinanet
 from retina.structures import Batch, BoxTargets, Sample
 
@@ -18,7 +19,7 @@ def make_model(*, scores: str = "sigmoid", norm: str = "bn") -> RetinaNet:
     """A narrow network whose scores are not all the same."""
     torch.manual_seed(0)
     model = build_retinanet(
-        num_classes=3, num_anchors=9, backbone={"depth": 18}, weights=None, norm=norm, fpn_channels=16,
+        num_classes=3, num_anchors=9, backbone=ResNet(depth=18, norm=norm), weights=None, fpn_channels=16,
         tower_channels=16, tower_depth=1, scores=scores,
     )  # fmt: skip
     for subnet in (model.class_subnet, model.box_subnet):

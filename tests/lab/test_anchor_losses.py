@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from retina.detection.losses.classification import FocalLoss
-from retina.detection.losses.softmax_focal import SoftmaxFocalLoss
+from retina.detection.losses.focal_family import SoftmaxFocalLoss
 from retina.lab import anchor_losses
 from retina.lab.anchor_losses import FocalSettings, anchor_focal_losses, anchor_scores
 from retina.structures import AnchorTargets

@@ -7,11 +7,10 @@ import math
 import pytest
 import torch
 
-from retina.detection.losses.box import EIoULoss, GIoULoss, L1Loss
-from retina.detection.losses.box_codes import MSELoss
-from retina.detection.losses.box_overlap import IoULoss
-from retina.detection.losses.box_running import GHMRLoss
-from retina.detection.losses.box_sum import BoxLossSum
+from retina.detection.losses.box import L1Loss, MSELoss
+from retina.detection.losses.overlap import EIoULoss, GIoULoss, IoULoss
+from retina.detection.losses.running import GHMRLoss
+from retina.detection.losses.weighted import BoxLossSum
 from retina.lab.box_curves import MAX_SHIFT, box_curves, codes_along, losses_and_gradients
 from retina.lab.class_curves import even_density, set_density
 

@@ -8,10 +8,13 @@ import pytest
 import torch
 
 from retina.detection.losses.classification import BalancedCrossEntropyLoss, CrossEntropyLoss, FocalLoss
-from retina.detection.losses.ghm_c import GHMCLoss
-from retina.detection.losses.iou_aware import QualityFocalLoss, VarifocalLoss
-from retina.detection.losses.penalty_reduced import PenaltyReducedFocalLoss
-from retina.detection.losses.softmax_focal import SoftmaxFocalLoss
+from retina.detection.losses.focal_family import (
+    PenaltyReducedFocalLoss,
+    QualityFocalLoss,
+    SoftmaxFocalLoss,
+    VarifocalLoss,
+)
+from retina.detection.losses.self_normalised import GHMCLoss
 from retina.lab.class_curves import LOGITS, easy_density, even_density, score_curve, set_density
 
 FEW = torch.linspace(-7.0, 7.0, 50, dtype=torch.float64)

@@ -7,12 +7,13 @@ from functools import partial
 
 import pytest
 
-from retina.detection.losses.box import GIoULoss, L1Loss
-from retina.detection.losses.box_running import GHMRLoss
-from retina.detection.losses.box_sum import BoxLossSum
+from retina.detection.losses.box import L1Loss
 from retina.detection.losses.classification import CrossEntropyLoss, FocalLoss
-from retina.detection.losses.ghm_c import GHMCLoss
-from retina.detection.losses.iou_aware import QualityFocalLoss
+from retina.detection.losses.focal_family import QualityFocalLoss
+from retina.detection.losses.overlap import GIoULoss
+from retina.detection.losses.running import GHMRLoss
+from retina.detection.losses.self_normalised import GHMCLoss
+from retina.detection.losses.weighted import BoxLossSum
 from retina.lab.collection import GAMMAS, LossFamily, box_collection, class_collection
 
 FAMILIES = [

@@ -18,7 +18,7 @@ from retina.commands import runs
 from retina.config.compose import compose_config, group_options
 from retina.config.saved import LOSS_TARGETS
 from retina.detection.losses.classification import FocalLoss
-from retina.detection.losses.ghm_c import GHMCLoss
+from retina.detection.losses.self_normalised import GHMCLoss
 from retina.errors import CheckpointError, ConfigError
 from retina.lab import pictures
 from retina.lab.class_curves import score_curve

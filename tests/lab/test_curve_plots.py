@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from retina.detection.losses.box import GIoULoss, L1Loss
+from retina.detection.losses.box import L1Loss
 from retina.detection.losses.classification import FocalLoss
-from retina.detection.losses.iou_aware import QualityFocalLoss
+from retina.detection.losses.focal_family import QualityFocalLoss
+from retina.detection.losses.overlap import GIoULoss
 from retina.lab import curve_plots
 from retina.lab.collection import LossFamily, box_collection, class_collection
 

@@ -7,13 +7,11 @@ import pytest
 import torch
 
 from retina.detection.criterion import Criterion
-from retina.detection.losses.box import GIoULoss
-from retina.detection.losses.box_running import WIoUv3Loss
 from retina.detection.losses.classification import CrossEntropyLoss, FocalLoss
-from retina.detection.losses.ghm_c import GHMCLoss
-from retina.detection.losses.iou_aware import VarifocalLoss
-from retina.detection.losses.penalty_reduced import PenaltyReducedFocalLoss
-from retina.detection.losses.softmax_focal import SoftmaxFocalLoss
+from retina.detection.losses.focal_family import PenaltyReducedFocalLoss, SoftmaxFocalLoss, VarifocalLoss
+from retina.detection.losses.overlap import GIoULoss
+from retina.detection.losses.running import WIoUv3Loss
+from retina.detection.losses.self_normalised import GHMCLoss
 from retina.lab.anchor_losses import FocalSettings
 from retina.lab.diagnosis import DEFAULT_FOCAL, own_focal
 from retina.training.state import random_state

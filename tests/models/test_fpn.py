@@ -77,7 +77,7 @@ def test_every_parameter_gets_a_gradient_and_biases_start_at_zero():
 
 
 def test_another_source_of_p6_is_refused():
-    with pytest.raises(ValueError, match=r"model\.p6_from must be c5 or p5, got 'c4'"):
+    with pytest.raises(ValueError, match=r"p6_from must be one of c5, p5, got 'c4'"):
         FeaturePyramid(WIDTHS, 4, "c4")
 
 

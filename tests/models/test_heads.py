@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection.retinanet import RetinaNetClassificationHead, RetinaNetRegressionHead
 
-from retina.models.heads import Subnet, box_subnet, class_subnet, softmax_class_subnet
+from retina.models.heads import Subnet, start_as_background
 
 
 def levels(channels: int) -> list[Tensor]:
@@ -27,7 +27,7 @@ def copy_weights(ours: Subnet, theirs_tower: nn.Module, theirs_predict: nn.Conv2
 
 
 def test_class_logits_are_torchvisions():
-    ours = class_subnet(16, num_anchors=9, num_classes=5, channels=16, depth=4, prior=0.01)
+    ours = Subnet(16, num_anchors=9, num_outputs=5, channels=16, depth=4)
     theirs = RetinaNetClassificationHead(16, 9, 5)
     copy_weights(ours, theirs.conv, theirs.cls_logits)
     logits = ours(levels(16))
@@ -37,7 +37,7 @@ def test_class_logits_are_torchvisions():
 
 
 def test_box_deltas_are_torchvisions():
-    ours, theirs = box_subnet(16, num_anchors=9, channels=16, depth=4), RetinaNetRegressionHead(16, 9)
+    ours, theirs = Subnet(16, num_anchors=9, num_outputs=4, channels=16, depth=4), RetinaNetRegressionHead(16, 9)
     copy_weights(ours, theirs.conv, theirs.bbox_reg)
     deltas = ours(levels(16))
     assert deltas.shape == (2, (35 + 12 + 2) * 9, 4)
@@ -58,7 +58,7 @@ def test_outputs_are_ordered_by_level_row_column_and_shape():
 
 
 def test_channels_last_maps_give_the_same_outputs():
-    subnet = class_subnet(16, num_anchors=3, num_classes=5, channels=8, depth=2, prior=0.01)
+    subnet = Subnet(16, num_anchors=3, num_outputs=5, channels=8, depth=2)
     last = [level.to(memory_format=torch.channels_last) for level in levels(16)]
     expected = subnet(levels(16))
     torch.testing.assert_close(subnet.to(memory_format=torch.channels_last)(last), expected)
@@ -67,7 +67,7 @@ def test_channels_last_maps_give_the_same_outputs():
 @pytest.mark.parametrize("prior", [0.01, 0.2])
 def test_every_class_starts_at_the_prior(prior):
     torch.manual_seed(0)
-    subnet = class_subnet(32, num_anchors=9, num_classes=4, channels=32, depth=4, prior=prior)
+    subnet = start_as_background(Subnet(32, num_anchors=9, num_outputs=4, channels=32), prior, softmax=False)
     scores = subnet(levels(32)).sigmoid()
     torch.testing.assert_close(scores, torch.full_like(scores, prior), rtol=0.05, atol=0)
 
@@ -76,7 +76,8 @@ def test_every_class_starts_at_the_prior(prior):
 @pytest.mark.parametrize("prior", [0.01, 0.2])
 def test_of_a_softmax_the_background_starts_at_what_the_prior_leaves(prior, num_classes):
     torch.manual_seed(0)
-    subnet = softmax_class_subnet(32, num_anchors=9, num_classes=num_classes, channels=32, depth=4, prior=prior)
+    subnet = Subnet(32, num_anchors=9, num_outputs=num_classes + 1, channels=32)
+    start_as_background(subnet, prior, softmax=True)
     logits = subnet(levels(32))
     assert logits.shape == (2, 49 * 9, num_classes + 1)
     scores = logits.softmax(dim=2)
@@ -87,16 +88,8 @@ def test_of_a_softmax_the_background_starts_at_what_the_prior_leaves(prior, num_
 
 @pytest.mark.parametrize(("channels", "depth"), [(8, 0), (8, 1), (24, 3)])
 def test_width_and_depth_are_settings(channels, depth):
-    subnet = box_subnet(16, num_anchors=9, channels=channels, depth=depth)
+    subnet = Subnet(16, num_anchors=9, num_outputs=4, channels=channels, depth=depth)
     convolutions = [module for module in subnet.modules() if isinstance(module, nn.Conv2d)]
     assert len(convolutions) == depth + 1
     assert all(convolution.out_channels == channels for convolution in convolutions[:-1])
     assert subnet(levels(16)).shape == (2, 49 * 9, 4)
-
-
-@pytest.mark.parametrize("prior", [0.0, 1.0, -0.1])
-def test_a_prior_that_is_no_probability_is_refused(prior):
-    with pytest.raises(ValueError, match=rf"model\.prior must lie between 0 and 1, got {prior}"):
-        class_subnet(8, num_anchors=9, num_classes=2, channels=8, depth=1, prior=prior)
-    with pytest.raises(ValueError, match=rf"model\.prior must lie between 0 and 1, got {prior}"):
-        softmax_class_subnet(8, num_anchors=9, num_classes=2, channels=8, depth=1, prior=prior)

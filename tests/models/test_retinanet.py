@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection import RetinaNet_ResNet50_FPN_Weights
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
-from torchvision.ops import FrozenBatchNorm2d
 
 from retina.detection.anchors import AnchorGenerator
+from retina.errors import ConfigError
+from retina.models.backbones.backbone import WeightReport
 from retina.models.backbones.resnet import ResNet
 from retina.models.retinanet import RetinaNet, build_retinanet
 from retina.structures import BoxCells, ImageBatch
@@ -18,8 +19,9 @@ from retina.structures import BoxCells, ImageBatch
 def small(**settings) -> RetinaNet:
     """A RetinaNet on a ResNet-18 with narrow heads and random weights, always the same ones."""
     torch.manual_seed(0)
-    narrow = {"backbone": {"depth": 18}, "weights": None, "fpn_channels": 32, "tower_channels": 16, "tower_depth": 2}
-    return build_retinanet(**{"num_classes": 3, "num_anchors": 9, **narrow, **settings})
+    backbone = settings.pop("backbone", None) or ResNet(18)
+    narrow = {"weights": None, "fpn_channels": 32, "tower_channels": 16, "tower_depth": 2}
+    return build_retinanet(**{"num_classes": 3, "num_anchors": 9, "backbone": backbone, **narrow, **settings})
 
 
 def images(canvas: tuple[int, int], sizes: Sequence[tuple[int, int]], *, padding: int = 0, seed: int = 0) -> ImageBatch:
@@ -121,20 +123,19 @@ def test_scores_start_at_the_prior_and_boxes_at_their_anchors():
 
 
 def test_the_weights_in_a_file_are_only_what_was_learned():
-    names = set(small(norm="frozen_bn").state_dict())
+    names = set(small(backbone=ResNet(18, norm="frozen_bn")).state_dict())
     assert not [name for name in names if "pixel" in name]
     assert {name.split(".")[0] for name in names} == {"backbone", "fpn", "class_subnet", "box_subnet"}
     mean = small(pixel_mean=(0.0, 0.0, 0.0), pixel_std=(1.0, 1.0, 1.0)).normalize(images((8, 8), [(8, 8)]))
     assert mean.max() == images((8, 8), [(8, 8)]).pixels.max()
 
 
-def test_pretrained_weights_bring_frozen_norms_and_stages_and_random_ones_do_not(tmp_path):
-    backbone = {"depth": 18, "frozen_stages": 2}
+def test_pretrained_weights_keep_stages_frozen_and_random_ones_do_not(tmp_path):
     torch.save(ResNet(18).state_dict(), tmp_path / "weights.pth")
-    pretrained = small(backbone=backbone, weights=str(tmp_path / "weights.pth"))
-    scratch = small(backbone=backbone)
-    assert isinstance(pretrained.backbone.bn1, FrozenBatchNorm2d)
-    assert isinstance(scratch.backbone.bn1, nn.BatchNorm2d)
+    pretrained = small(backbone=ResNet(18, frozen_stages=2), weights=str(tmp_path / "weights.pth"))
+    scratch = small(backbone=ResNet(18, frozen_stages=2))
+    assert not pretrained.train().backbone.bn1.training
+    assert scratch.train().backbone.bn1.training
     assert torch.equal(pretrained.backbone.conv1.weight, torch.load(tmp_path / "weights.pth")["conv1.weight"])
     assert not pretrained.backbone.layer1[0].conv1.weight.requires_grad
     assert pretrained.backbone.layer2[0].conv1.weight.requires_grad
@@ -142,15 +143,14 @@ def test_pretrained_weights_bring_frozen_norms_and_stages_and_random_ones_do_not
 
 
 def test_a_network_whose_weights_a_checkpoint_brings_is_frozen_alike_without_reading_a_file():
-    model = small(backbone={"depth": 18, "frozen_stages": 2}, weights="nowhere.pth", load_weights=False)
-    assert isinstance(model.backbone.bn1, FrozenBatchNorm2d)
+    model = small(backbone=ResNet(depth=18, frozen_stages=2), weights="nowhere.pth", load_weights=False)
     assert not model.backbone.layer1[0].conv1.weight.requires_grad
 
 
 def test_the_standard_model_has_as_many_parameters_as_torchvision_publishes_for_its_own():
     with torch.device("meta"):
         model = build_retinanet(
-            num_classes=91, num_anchors=9, backbone={"depth": 50}, weights=None, norm="frozen_bn", p6_from="p5"
+            num_classes=91, num_anchors=9, backbone=ResNet(depth=50, norm="frozen_bn"), weights=None, p6_from="p5"
         )
     published = RetinaNet_ResNet50_FPN_Weights.COCO_V1.meta["num_params"]
     assert sum(parameter.numel() for parameter in model.parameters()) == published
@@ -160,5 +160,59 @@ def test_of_a_softmax_the_network_has_one_more_output_an_anchor():
     predictions = small(scores="softmax", prior=0.1).eval()(images((64, 64), [(64, 64)]))
     assert predictions.logits.shape[2] == 4
     assert predictions.logits.softmax(dim=2)[..., -1].mean().item() == pytest.approx(0.9, abs=0.02)
-    with pytest.raises(ValueError, match=r"model\.scores must be one of \('sigmoid', 'softmax'\), got 'none'"):
-        small(scores="none")
+
+
+class Halving(nn.Module):
+    """A backbone that is no ResNet: three average poolings, trained on pixels of other statistics."""
+
+    out_channels = (3, 3, 3)
+    strides = (8, 16, 32)
+    pixel_mean, pixel_std = (10.0, 20.0, 30.0), (2.0, 4.0, 8.0)
+
+    def forward(self, pixels: Tensor) -> list[Tensor]:
+        return [nn.functional.avg_pool2d(pixels, stride) for stride in self.strides]
+
+    def layer_groups(self) -> list[nn.Module]:
+        return []
+
+    def freeze(self, num_groups: int) -> None:
+        self.num_frozen = num_groups
+
+    def load_weights(self, weights: str) -> WeightReport:
+        self.loaded = weights
+        return WeightReport(taken=())
+
+
+def test_a_backbone_of_another_family_brings_its_width_its_weights_and_the_pixels_they_were_trained_on():
+    model = small(backbone=Halving(), weights="its own")
+    assert model.backbone.loaded == "its own"
+    assert small(backbone=Halving()).backbone.num_frozen == 0, "random weights would stay random"
+    predictions = model(images((64, 64), [(64, 64)]))
+    assert predictions.grid_sizes == AnchorGenerator().grid_sizes((64, 64))
+    white = ImageBatch(torch.full((1, 3, 2, 2), 50, dtype=torch.uint8), torch.tensor([[2, 2]]))
+    assert model.normalize(white)[0, :, 0, 0].tolist() == [20.0, 7.5, 2.5]
+    assert small(backbone=Halving(), pixel_mean=(50.0, 50.0, 50.0)).normalize(white).abs().max() == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"scores": "none"}, r"scores must be one of sigmoid, softmax, got 'none'"),
+        ({"box_tower": "wide"}, r"box_tower must be one of lazy, dense, got 'wide'"),
+        ({"p6_from": "c6"}, r"p6_from must be one of c5, p5, got 'c6'"),
+        ({"fpn_channels": 0}, r"fpn_channels must be at least 1, got 0"),
+        ({"pixel_std": (1.0, 0.0, 1.0)}, r"pixel_std must be greater than 0, got 0\.0 in it"),
+        *[
+            ({"prior": prior}, rf"prior must be between 0 and 1, both excluded, got {prior}")
+            for prior in (0.0, 1.0, -0.1)
+        ],
+    ],
+)
+def test_settings_that_make_no_sense_are_told_with_what_does(settings, message):
+    with pytest.raises(ValueError, match=message):
+        small(**settings)
+
+
+def test_a_norm_that_the_backbone_was_not_built_with_is_refused():
+    with pytest.raises(ConfigError, match=r"model\.norm=gn, but the backbone was built with norm bn"):
+        small(norm="gn")

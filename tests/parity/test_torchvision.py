@@ -30,6 +30,7 @@ from retina.detection.losses.box import L1Loss
 from retina.detection.losses.classification import FocalLoss
 from retina.detection.postprocess import PostProcess
 from retina.evaluation.detect import detect
+from retina.models.backbones.resnet import ResNet
 from retina.models.retinanet import RetinaNet, build_retinanet
 from retina.structures import BoxTargets, ImageBatch
 
@@ -103,9 +104,8 @@ def build_pair(depth: int, dtype: torch.dtype, *, fast: bool) -> Pair:
     ours = build_retinanet(
         num_classes=NUM_CLASSES,
         num_anchors=anchors.num_per_cell,
-        backbone={"depth": depth, "fold_norm": fast},
+        backbone=ResNet(depth=depth, fold_norm=fast, norm="frozen_bn"),
         weights=None,
-        norm="frozen_bn",
         p6_from=p6_from,
         box_tower="lazy" if fast else "dense",
     )

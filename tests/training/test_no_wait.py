@@ -18,8 +18,11 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from retina.detection.assign import Assigner
 from retina.detection.criterion import Criterion
-from retina.detection.losses.box import BoxLoss, EIoULoss, L1Loss
+from retina.detection.losses.box import BoxLoss, L1Loss
+from retina.detection.losses.box_pairs import BoxPairs
 from retina.detection.losses.classification import FocalLoss
+from retina.detection.losses.overlap import EIoULoss
+from retina.models.backbones.resnet import ResNet
 from retina.models.lazy_tower import subnet as lazy_subnet
 from retina.models.lazy_tower.plan import TowerCells, plan_tower
 from retina.models.retinanet import build_retinanet
@@ -67,7 +70,7 @@ def take_step(
     model = build_retinanet(
         num_classes=3,
         num_anchors=9,
-        backbone={"depth": 18, "frozen_stages": 2},
+        backbone=ResNet(depth=18, frozen_stages=2, norm="frozen_bn"),
         weights="imagenet",
         load_weights=False,
         fpn_channels=32,
@@ -106,8 +109,8 @@ def test_a_step_reads_no_value(tmp_path, monkeypatch, precision, box_tower, box_
 class Looking(L1Loss):
     """A loss that looks at a value."""
 
-    def per_box(self, predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        return super().per_box(predicted, target) * float(predicted.detach().mean())
+    def per_box(self, pairs: BoxPairs) -> torch.Tensor:
+        return super().per_box(pairs) * float(pairs.deltas.detach().mean())
 
 
 def test_a_loss_that_reads_a_value_is_noticed(tmp_path, monkeypatch):

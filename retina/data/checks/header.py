@@ -11,15 +11,7 @@ from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
-from retina.data.catalogue import (
-    IMAGE_16_BIT,
-    IMAGE_ALPHA,
-    IMAGE_ANIMATED,
-    IMAGE_CMYK,
-    IMAGE_EXTENSION,
-    IMAGE_GRAY,
-    IMAGE_PALETTE,
-)
+from retina.data import catalogue
 from retina.data.findings import Fault
 
 # Twice Pillow's warning limit, where it refuses to open: a 16-megapixel camera is a tenth of it.
@@ -29,10 +21,10 @@ _SAME = {"MPO": "JPEG"}
 _TURNABLE = {"JPEG", "TIFF", "WEBP"}  # asking a PNG would decode it
 _ORIENTATION = 0x0112  # EXIF tag. Source: CIPA DC-008, table 4
 _MODES = {
-    "CMYK": IMAGE_CMYK,
-    **dict.fromkeys(("P", "PA"), IMAGE_PALETTE),
-    **dict.fromkeys(("L", "1"), IMAGE_GRAY),
-    **dict.fromkeys(("RGBA", "LA", "La"), IMAGE_ALPHA),
+    "CMYK": catalogue.IMAGE_CMYK,
+    **dict.fromkeys(("P", "PA"), catalogue.IMAGE_PALETTE),
+    **dict.fromkeys(("L", "1"), catalogue.IMAGE_GRAY),
+    **dict.fromkeys(("RGBA", "LA", "La"), catalogue.IMAGE_ALPHA),
 }
 _EXTENSIONS = {
     "JPEG": {".jpg", ".jpeg", ".jpe", ".jfif"}, "PNG": {".png", ".apng"}, "GIF": {".gif"}, "BMP": {".bmp", ".dib"},
@@ -66,14 +58,14 @@ class Header:
     def oddities(self, file_name: str) -> Iterator[Fault]:
         """Yield what is unusual about the image, though it can be trained on."""
         if self.mode.startswith(("I", "F")):
-            yield IMAGE_16_BIT
+            yield catalogue.IMAGE_16_BIT
         elif self.mode in _MODES:
             yield _MODES[self.mode]
         if self.animated:
-            yield IMAGE_ANIMATED
+            yield catalogue.IMAGE_ANIMATED
         known, extension = _EXTENSIONS.get(self.format), Path(file_name).suffix.lower()
         if known and extension not in known:
-            yield IMAGE_EXTENSION
+            yield catalogue.IMAGE_EXTENSION
 
 
 def read_header(source: str | BinaryIO) -> Header:

@@ -13,20 +13,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from retina.data.catalogue import (
-    BAD_IMAGE,
-    IMAGE_HUGE,
-    IMAGE_MISSING,
-    IMAGE_NOT_A_FILE,
-    IMAGE_OUTSIDE_FOLDER,
-    IMAGE_SIDES_SWAPPED,
-    IMAGE_TRUNCATED,
-    IMAGE_TURNED,
-    IMAGE_UNDECODABLE,
-    IMAGE_WRONG_SIZE,
-    IMAGE_ZERO_BYTES,
-    IMAGES_NOT_CHECKED,
-)
+from retina.data import catalogue
 from retina.data.checks.header import (
     Header,
     HugeImage,
@@ -64,7 +51,7 @@ class Seen:
     @property
     def is_bad(self) -> bool:
         """Return whether the image cannot be trained on."""
-        return any(fault in BAD_IMAGE for fault, _ in self.faults)
+        return any(fault in catalogue.BAD_IMAGE for fault, _ in self.faults)
 
 
 @dataclass(frozen=True)
@@ -83,7 +70,7 @@ class ImageCheck:
         return {
             each.index: each.header.size
             for each in self.seen
-            if each.header is not None and any(fault is IMAGE_WRONG_SIZE for fault, _ in each.faults)
+            if each.header is not None and any(fault is catalogue.IMAGE_WRONG_SIZE for fault, _ in each.faults)
         }
 
 
@@ -120,7 +107,7 @@ def place(dataset: DetectionDataset, index: int) -> str:
 
 def unchecked(file: str, count: int, reason: str) -> Finding:
     """Return the finding that ``count`` images were not looked at, and why."""
-    return Finding(replace(IMAGES_NOT_CHECKED, outcome=reason), file, count, ())
+    return Finding(replace(catalogue.IMAGES_NOT_CHECKED, outcome=reason), file, count, ())
 
 
 def is_local(dataset: DetectionDataset) -> bool:
@@ -132,32 +119,32 @@ def file_fault(dataset: DetectionDataset, index: int) -> tuple[str | None, Fault
     """Return the path of an image that may be opened, or what is wrong with the file."""
     try:
         path = str(dataset.image_file(index))
-        return (path, None) if os.path.getsize(path) else (None, IMAGE_ZERO_BYTES)
+        return (path, None) if os.path.getsize(path) else (None, catalogue.IMAGE_ZERO_BYTES)
     except DataError:
         path = os.path.join(str(dataset.images_root), dataset.file_names[index])
     except OSError:  # gone since
-        return None, IMAGE_MISSING
+        return None, catalogue.IMAGE_MISSING
     try:
         os.stat(path)
     except (OSError, ValueError):
-        return None, IMAGE_MISSING
+        return None, catalogue.IMAGE_MISSING
     root = os.path.realpath(str(dataset.images_root))
     inside = os.path.realpath(path).startswith(root + os.sep)
-    return None, IMAGE_NOT_A_FILE if inside and not os.path.isfile(path) else IMAGE_OUTSIDE_FOLDER
+    return None, catalogue.IMAGE_NOT_A_FILE if inside and not os.path.isfile(path) else catalogue.IMAGE_OUTSIDE_FOLDER
 
 
 def _look_at_header(dataset: DetectionDataset, index: int) -> Seen:
     seen = Seen(index)
     path, fault = file_fault(dataset, index)
     if path is None:
-        seen.faults = [(fault or IMAGE_MISSING, "")]
+        seen.faults = [(fault or catalogue.IMAGE_MISSING, "")]
         return seen
     try:
         seen.header = read_header(path)
     except HugeImage:
-        seen.faults = [(IMAGE_HUGE, "")]
+        seen.faults = [(catalogue.IMAGE_HUGE, "")]
     except OSError as error:
-        seen.faults = [(IMAGE_UNDECODABLE, error.strerror or str(error))]
+        seen.faults = [(catalogue.IMAGE_UNDECODABLE, error.strerror or str(error))]
     except UnknownImage:
         _decode(dataset, seen, path)  # OpenCV knows formats that Pillow does not
     else:
@@ -168,17 +155,17 @@ def _look_at_header(dataset: DetectionDataset, index: int) -> Seen:
 def _look_at_all(dataset: DetectionDataset, index: int) -> Seen:
     seen = _look_at_header(dataset, index)
     path, fault = file_fault(dataset, index)
-    if path is None or any(fault in (IMAGE_HUGE, IMAGE_UNDECODABLE) for fault, _ in seen.faults):
+    if path is None or any(fault in (catalogue.IMAGE_HUGE, catalogue.IMAGE_UNDECODABLE) for fault, _ in seen.faults):
         return seen
     try:
         with open(path, "rb") as file:
             content = file.read()
     except OSError as error:
-        seen.faults = [(IMAGE_UNDECODABLE, error.strerror or str(error))]
+        seen.faults = [(catalogue.IMAGE_UNDECODABLE, error.strerror or str(error))]
         return seen
     seen.digest = hashlib.blake2b(content, digest_size=16).digest()
     if seen.header is not None and may_be_truncated(content) and not is_complete(io.BytesIO(content)):
-        seen.faults.append((IMAGE_TRUNCATED, f"{len(content):,} bytes"))
+        seen.faults.append((catalogue.IMAGE_TRUNCATED, f"{len(content):,} bytes"))
         return seen
     image = _decode(dataset, seen, path)
     if image is not None:
@@ -192,10 +179,12 @@ def _decode(dataset: DetectionDataset, seen: Seen, path: str) -> np.ndarray | No
     try:
         image = read_image(path, place(dataset, seen.index), exif=dataset.exif)
     except DataError:
-        seen.faults.append((IMAGE_UNDECODABLE, f"{seen.header.format} that OpenCV cannot read" if seen.header else ""))
+        seen.faults.append(
+            (catalogue.IMAGE_UNDECODABLE, f"{seen.header.format} that OpenCV cannot read" if seen.header else "")
+        )
         return None
     if seen.header is None and image.shape[:2] != tuple(dataset.sizes[seen.index]):
-        seen.faults.append((IMAGE_WRONG_SIZE, _sizes(image.shape[:2], dataset.sizes[seen.index])))
+        seen.faults.append((catalogue.IMAGE_WRONG_SIZE, _sizes(image.shape[:2], dataset.sizes[seen.index])))
     return image
 
 
@@ -205,9 +194,9 @@ def _header_faults(dataset: DetectionDataset, index: int, header: Header) -> Ite
     as_read = size[::-1] if apply and header.sides_swapped else size
     if as_read != said:
         swapped = header.sides_swapped and as_read == said[::-1]
-        yield IMAGE_SIDES_SWAPPED if swapped else IMAGE_WRONG_SIZE, _sizes(as_read, said)
+        yield catalogue.IMAGE_SIDES_SWAPPED if swapped else catalogue.IMAGE_WRONG_SIZE, _sizes(as_read, said)
     elif header.orientation != 1 and not apply:
-        yield IMAGE_TURNED, f"orientation {header.orientation}"
+        yield catalogue.IMAGE_TURNED, f"orientation {header.orientation}"
     yield from ((fault, header.format if fault.name == "image-extension" else "")
                 for fault in header.oddities(dataset.file_names[index]))  # fmt: skip
 

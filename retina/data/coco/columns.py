@@ -57,10 +57,9 @@ class CocoColumns:
     areas: list[np.ndarray] = field(default_factory=list)  # NaN where there is none
     crowd: list[np.ndarray] = field(default_factory=list)
     sections: dict[str, str] = field(default_factory=dict)  # those met, with the type of their value
-    left_out_images: set[int] = field(default_factory=set)  # ids of records with errors
-    left_out_categories: set[int] = field(default_factory=set)
+    left_out: dict[str, set[int]] = field(default_factory=lambda: {"images": set(), "categories": set()})  # their ids
     counts: dict[str, int] = field(default_factory=dict)  # records met, with those that are left out
-    _problems: dict[Fault, tuple[int, list[RecordPlace]]] = field(default_factory=dict)
+    problems: dict[Fault, tuple[int, list[RecordPlace]]] = field(default_factory=dict)  # count, first places
 
     def add(self, section: str, records: Sequence[Any]) -> None:
         """Take over the next ``records`` of ``section``."""
@@ -70,19 +69,15 @@ class CocoColumns:
             read(records, number)
         self.counts[section] = number + len(records)
 
-    def problems(self) -> dict[Fault, tuple[int, list[RecordPlace]]]:
-        """Return how often each fault was met and its first places."""
-        return self._problems
-
     def remember(self, fault: Fault, place: RecordPlace) -> None:
         """Count one more of ``fault``; the place is kept if it is among the first."""
-        count, places = self._problems.get(fault, (0, []))
+        count, places = self.problems.get(fault, (0, []))
         if len(places) < NUM_SHOWN:
             names = ("id", "image_id", "file_name", "name")
             record = place.record if isinstance(place.record, dict) else {}
             place.record = {key: record[key] for key in names if key in record}
             places.append(place)
-        self._problems[fault] = (count + 1, places)
+        self.problems[fault] = (count + 1, places)
 
     def _sound(self, section: str, records: Sequence[Any], number: int, check: Callable[[Any], list[Problem]]) -> Any:
         """Return (number, record) of what can be used, and remember what is wrong with the others."""
@@ -91,18 +86,11 @@ class CocoColumns:
             problems = check(record)
             for fault, found in problems:
                 self.remember(fault, RecordPlace(section, index, record, found))
-            if any(fault.severity == "error" for fault, _ in problems):
-                self._leave_out(section, record)
-            else:
+            if not any(fault.severity == "error" for fault, _ in problems):
                 sound.append((index, record))
+            elif section in self.left_out and isinstance(record, dict) and is_whole(record.get("id")):
+                self.left_out[section].add(record["id"])
         return sound
-
-    def _leave_out(self, section: str, record: Any) -> None:
-        if isinstance(record, dict) and is_whole(record.get("id")):
-            if section == "images":
-                self.left_out_images.add(record["id"])
-            elif section == "categories":
-                self.left_out_categories.add(record["id"])
 
     def _categories(self, records: Sequence[Any], number: int) -> None:
         for _, record in self._sound("categories", records, number, check_category):

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from retina.data import catalogue
 from retina.data.annotations import (
     NO_ID,
     Annotations,
@@ -23,24 +24,6 @@ from retina.data.annotations import (
     object_place,
     refuse_errors,
 )
-from retina.data.catalogue import (
-    ANNOTATION_ID_TWICE,
-    BYTE_ORDER_MARK,
-    CATEGORY_ID_GAPS,
-    CATEGORY_ID_TWICE,
-    CATEGORY_ID_ZERO,
-    FILE_NOT_JSON,
-    FILE_NOT_UTF8,
-    FILE_TRUNCATED,
-    FILE_UNREADABLE,
-    IMAGE_ID_TWICE,
-    NO_CATEGORIES,
-    NO_IMAGES,
-    SECTION_MISSING,
-    SECTION_NOT_A_LIST,
-    SECTION_TWICE,
-    unknown_reference,
-)
 from retina.data.coco.columns import SECTIONS, CocoColumns, RecordPlace
 from retina.data.coco.json_stream import JsonError, JsonStream
 from retina.data.coco.records import is_whole
@@ -48,6 +31,12 @@ from retina.data.findings import Finding, Findings, Place
 from retina.data.flat_text import FlatText
 from retina.data.remote import read_chunks
 from retina.errors import DataError
+
+_TROUBLES = {
+    "encoding": catalogue.FILE_NOT_UTF8,
+    "end": catalogue.FILE_TRUNCATED,
+    "syntax": catalogue.FILE_NOT_JSON,
+}
 
 
 def inspect_coco(path: str | Path, *, on_bad_box: OnBadBox = "clip") -> tuple[Annotations | None, tuple[Finding, ...]]:
@@ -91,17 +80,20 @@ def read_coco(path: str | Path) -> tuple[RawAnnotations | None, Findings, str]:
                         columns.add(part.key, part.value)
     except (OSError, DataError) as error:
         reason = error.what if isinstance(error, DataError) else error.strerror or str(error)
-        findings.add(FILE_UNREADABLE, reason)
+        findings.add(catalogue.FILE_UNREADABLE, reason)
     except JsonError as error:
         findings.add(
-            {"encoding": FILE_NOT_UTF8, "end": FILE_TRUNCATED, "syntax": FILE_NOT_JSON}[error.trouble], str(error)
+            {"encoding": catalogue.FILE_NOT_UTF8, "end": catalogue.FILE_TRUNCATED, "syntax": catalogue.FILE_NOT_JSON}[
+                error.trouble
+            ],
+            str(error),
         )
     if findings.counts:
         return None, findings, digest.hexdigest()
     if stream.has_mark:
-        findings.add(BYTE_ORDER_MARK)
+        findings.add(catalogue.BYTE_ORDER_MARK)
     for name in stream.duplicate_keys:
-        findings.add(SECTION_TWICE, repr(name))
+        findings.add(catalogue.SECTION_TWICE, repr(name))
     return _Ending(columns, findings).content(), findings, digest.hexdigest()
 
 
@@ -144,7 +136,7 @@ class _Ending:
         category_ids = np.array([record["id"] for record in categories])
         object_ids = _taken(columns.object_ids, np.int64)
         self.findings.add_each(
-            ANNOTATION_ID_TWICE, _repeated(object_ids), lambda i: annotation_name(int(object_ids[i]))
+            catalogue.ANNOTATION_ID_TWICE, _repeated(object_ids), lambda i: annotation_name(int(object_ids[i]))
         )
         owner, labels, sound = self._references(object_ids, category_ids)
         boxes, areas = _taken(columns.boxes, np.float64, 4), _taken(columns.areas, np.float64)
@@ -169,8 +161,8 @@ class _Ending:
         owner, has_image = _positions(image_of, self.image_ids, self.image_order)
         labels, has_category = _positions(category_of, category_ids, np.arange(len(category_ids)))
         for key, values, known, excused in (
-            ("image_id", image_of, has_image, self.columns.left_out_images),
-            ("category_id", category_of, has_category, self.columns.left_out_categories),
+            ("image_id", image_of, has_image, self.columns.left_out["images"]),
+            ("category_id", category_of, has_category, self.columns.left_out["categories"]),
         ):
             # Whoever belongs to a record that has an error of its own is no error besides.
             wrong = np.array([i for i in np.flatnonzero(~known) if int(values[i]) not in excused], dtype=np.int64)
@@ -179,22 +171,22 @@ class _Ending:
                 of_object = object_place(int(object_ids[index]), self._image(int(image_of[index])))
                 return replace(of_object, text=f"{of_object} (found {values[index]})")
 
-            self.findings.add_each(unknown_reference(key), wrong, place)
+            self.findings.add_each(catalogue.unknown_reference(key), wrong, place)
         return owner, labels, has_image & has_category
 
     def _check_sections(self) -> None:
         for name in SECTIONS:
             kind = self.columns.sections.get(name)
             if kind is None:
-                self.findings.add(SECTION_MISSING, repr(name))
+                self.findings.add(catalogue.SECTION_MISSING, repr(name))
             elif kind != "list":
-                self.findings.add(SECTION_NOT_A_LIST, f"{name!r} is a {kind}")
-        for name, empty in (("images", NO_IMAGES), ("categories", NO_CATEGORIES)):
+                self.findings.add(catalogue.SECTION_NOT_A_LIST, f"{name!r} is a {kind}")
+        for name, empty in (("images", catalogue.NO_IMAGES), ("categories", catalogue.NO_CATEGORIES)):
             if self.columns.sections.get(name) == "list" and not self.columns.counts.get(name):
                 self.findings.add(empty)
 
     def _name_problems(self) -> None:
-        for fault, (count, places) in self.columns.problems().items():
+        for fault, (count, places) in self.columns.problems.items():
             for place in places:
                 self.findings.add(fault, self._place(place))
             if rest := count - len(places):
@@ -227,13 +219,13 @@ class _Ending:
     def _check_ids(self, categories: Sequence[dict[str, Any]]) -> None:
         ids = np.array([record["id"] for record in categories], dtype=np.int64)
         for index in _repeated(ids):
-            self.findings.add(CATEGORY_ID_TWICE, f"category {ids[index]} {categories[int(index)]['name']!r}")
+            self.findings.add(catalogue.CATEGORY_ID_TWICE, f"category {ids[index]} {categories[int(index)]['name']!r}")
         for index in np.flatnonzero(ids == 0):
-            self.findings.add(CATEGORY_ID_ZERO, repr(categories[int(index)]["name"]))
+            self.findings.add(catalogue.CATEGORY_ID_ZERO, repr(categories[int(index)]["name"]))
         if len(ids) and (left_out := int(ids[-1]) - int(ids[0]) + 1 - len(np.unique(ids))):
-            self.findings.add(CATEGORY_ID_GAPS, count=left_out)
+            self.findings.add(catalogue.CATEGORY_ID_GAPS, count=left_out)
         self.findings.add_each(
-            IMAGE_ID_TWICE,
+            catalogue.IMAGE_ID_TWICE,
             _repeated(self.image_ids),
             lambda index: image_place(int(self.image_ids[index]), self.file_names[index]),
         )

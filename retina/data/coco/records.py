@@ -3,25 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from retina.data import catalogue
-from retina.data.box_checks import OUTSIDE_TOLERANCE
-from retina.data.catalogue import (
-    ANNOTATION_ID_UNUSABLE,
-    AREA_ASSUMED,
-    BOX_FROM_POLYGON,
-    ISCROWD_ASSUMED,
-    ISCROWD_NOT_0_OR_1,
-    REQUIRED,
-    duplicate_keys,
-    not_an_object,
-    not_text,
-    not_whole,
-    unknown_reference,
-    without_key,
-)
 from retina.data.coco.json_stream import DUPLICATE_KEYS
 from retina.data.file_names import leaves_folder
 from retina.data.findings import Fault
@@ -36,7 +21,7 @@ def check_category(record: Any) -> list[Problem]:
         return found
     found = _check_whole("categories", record, "id")
     if not isinstance(record["name"], str) or not _is_printable(record["name"]):
-        found.append((not_text("categories", "name"), _found(record["name"])))
+        found.append((catalogue.not_text("categories", "name"), _found(record["name"])))
     return found
 
 
@@ -48,7 +33,7 @@ def check_image(record: Any) -> list[Problem]:
     for key in ("id", "height", "width"):
         found += _check_whole("images", record, key)
     if not isinstance(record["file_name"], str):
-        found.append((not_text("images", "file_name"), _found(record["file_name"])))
+        found.append((catalogue.not_text("images", "file_name"), _found(record["file_name"])))
     elif leaves_folder(record["file_name"]):
         found.append((catalogue.FILE_NAME_LEAVES_FOLDER, ""))
     if not found and (record["height"] < 1 or record["width"] < 1):
@@ -56,31 +41,26 @@ def check_image(record: Any) -> list[Problem]:
     return found
 
 
-def check_annotation(
-    record: Any,
-    image_sizes: Mapping[int, tuple[int, int]] | None = None,
-    category_ids: Collection[int] | None = None,
-) -> list[Problem]:
-    """Return what is wrong with or assumed of an entry of ``annotations``; nothing where it is sound.
-
-    Args:
-        record: any JSON value.
-        image_sizes: (height, width) by image id; None: neither ``image_id`` nor where the box lies is looked at.
-        category_ids: None: whether the category exists is not looked at.
-    """
+def check_annotation(record: Any) -> list[Problem]:
+    """Return what is wrong with or assumed of an entry of ``annotations``; nothing where it is sound."""
     found = _check_shape("annotations", record)
     if found:
         return found
     if not is_whole(record.get("id")):
-        found.append((ANNOTATION_ID_UNUSABLE, _found(record["id"]) if "id" in record else ""))
-    for key, known in (("image_id", image_sizes), ("category_id", category_ids)):
-        wrong = _check_whole("annotations", record, key)
-        found += wrong
-        if known is not None and not wrong and record[key] not in known:
-            found.append((unknown_reference(key), _found(record[key])))
-    found += _check_values(record)
-    if image_sizes is not None and is_whole(record["image_id"]) and record["image_id"] in image_sizes:
-        found += _check_geometry(box_of(record), image_sizes[record["image_id"]])
+        found.append((catalogue.ANNOTATION_ID_UNUSABLE, _found(record["id"]) if "id" in record else ""))
+    for key in ("image_id", "category_id"):
+        found += _check_whole("annotations", record, key)
+    if box_of(record) is None:
+        found.append((catalogue.BOX_MALFORMED, _found(record["bbox"])))
+    elif record.get("bbox") is None:
+        found.append((catalogue.BOX_FROM_POLYGON, ""))
+    area = record.get("area")
+    if not (is_number(area) and 0 <= area < math.inf):
+        found.append((catalogue.AREA_ASSUMED, _found(area) if "area" in record else ""))
+    if "iscrowd" not in record:
+        found.append((catalogue.ISCROWD_ASSUMED, ""))
+    elif not isinstance(record["iscrowd"], int | float) or record["iscrowd"] not in (0, 1):
+        found.append((catalogue.ISCROWD_NOT_0_OR_1, _found(record["iscrowd"])))
     return found
 
 
@@ -95,61 +75,28 @@ def box_of(record: Mapping[str, Any]) -> list[float] | None:
 
 
 def is_whole(value: object) -> bool:
-    """Tell whether ``value`` is a whole number of 64 bits; True and 1.0 are not."""
+    """Return whether ``value`` is a whole number of 64 bits; True and 1.0 are not."""
     return type(value) is int and -(2**63) <= value < 2**63
 
 
 def is_number(value: object) -> bool:
-    """Tell whether ``value`` is a number that float64 can hold; NaN and infinity are."""
+    """Return whether ``value`` is a number that float64 can hold; NaN and infinity are."""
     return type(value) is float or (type(value) is int and abs(value) < 2**63)
 
 
 def _check_shape(section: str, record: Any) -> list[Problem]:
     if not isinstance(record, dict):
-        return [(not_an_object(section), _found(record))]
+        return [(catalogue.not_an_object(section), _found(record))]
     if DUPLICATE_KEYS in record:
-        return [(duplicate_keys(section), ", ".join(map(repr, record[DUPLICATE_KEYS])))]
-    missing = [key for key in REQUIRED[section] if key not in record]
+        return [(catalogue.duplicate_keys(section), ", ".join(map(repr, record[DUPLICATE_KEYS])))]
+    missing = [key for key in catalogue.REQUIRED[section] if key not in record]
     if section == "annotations" and "bbox" in missing and box_of(record) is not None:
         missing.remove("bbox")
-    return [(without_key(section, key), "") for key in missing]
+    return [(catalogue.without_key(section, key), "") for key in missing]
 
 
 def _check_whole(section: str, record: Mapping[str, Any], key: str) -> list[Problem]:
-    return [] if is_whole(record[key]) else [(not_whole(section, key), _found(record[key]))]
-
-
-def _check_values(record: Mapping[str, Any]) -> list[Problem]:
-    found: list[Problem] = []
-    if box_of(record) is None:
-        found.append((catalogue.BOX_MALFORMED, _found(record["bbox"])))
-    elif record.get("bbox") is None:
-        found.append((BOX_FROM_POLYGON, ""))
-    area = record.get("area")
-    if not (is_number(area) and 0 <= area < math.inf):  # type: ignore[operator]
-        found.append((AREA_ASSUMED, _found(area) if "area" in record else ""))
-    if "iscrowd" not in record:
-        found.append((ISCROWD_ASSUMED, ""))
-    elif not isinstance(record["iscrowd"], int | float) or record["iscrowd"] not in (0, 1):
-        found.append((ISCROWD_NOT_0_OR_1, _found(record["iscrowd"])))
-    return found
-
-
-def _check_geometry(box: list[float] | None, size: tuple[int, int]) -> list[Problem]:
-    if box is None:
-        return []
-    x, y, width, height = box
-    shown = f"found {box}"
-    if not all(map(math.isfinite, box)):
-        return [(catalogue.BOX_NOT_FINITE, shown)]
-    if width <= 0 or height <= 0:
-        return [(catalogue.BOX_WITHOUT_SIZE, shown)]
-    if x >= size[1] or y >= size[0] or x + width <= 0 or y + height <= 0:
-        return [(catalogue.BOX_OUTSIDE, shown)]
-    far_x, far_y = x + width - size[1], y + height - size[0]
-    if max(-x, -y, far_x, far_y) > OUTSIDE_TOLERANCE:
-        return [(catalogue.BOX_LEAVES_IMAGE, shown)]
-    return []
+    return [] if is_whole(record[key]) else [(catalogue.not_whole(section, key), _found(record[key]))]
 
 
 def _polygon_extent(outline: Any) -> list[float] | None:
@@ -165,7 +112,7 @@ def _polygon_extent(outline: Any) -> list[float] | None:
 
 
 def _is_printable(text: str) -> bool:
-    """Tell whether ``text`` can be written; halves of characters that JSON can escape cannot."""
+    """Return whether ``text`` can be written; halves of characters that JSON can escape cannot."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
 import cv2
 import numpy as np
 import torch
 
 from retina.boxes import box_area, pairwise_intersection
-from retina.data.transforms.mixing import Mixing, Scene, check_interval, check_probability, resized
-from retina.data.transforms.placing import Visibility, targets_of
+from retina.data.transforms.mixing import Mixing, Scene, check_interval, resized
+from retina.data.transforms.placing import targets_of
 from retina.data.transforms.resize import scaled_pixels
+from retina.ranges import Above0, AtLeast0, Between, Share, checked
 from retina.structures import BoxTargets, Sample
 
-Shape = Literal["box", "ellipse"]
 _LEAST_SOURCE_SIDE = 4  # pixels: a patch of fewer shows nothing
 
 
+@checked
 @dataclass(frozen=True)
 class CopyPaste(Mixing):
     """Objects of a second image are pasted onto the first, as rectangles or as the ellipses that fill their boxes.
@@ -32,28 +33,19 @@ class CopyPaste(Mixing):
     not blended here either, which they found not to matter).
     """
 
-    max_objects: int = 3  # pasted onto an image, at least one
-    scale: Sequence[float] = (0.5, 1.5)  # times the plain resize, drawn evenly on a log scale
-    shape: Shape = "box"
-    max_overlap: float = 0.1
-    min_visible: float = 0.3
-    min_side: float = 2.0  # pixels of the network's input
-    p: float = 0.3
+    max_objects: Annotated[int, Between(1, 255)] = 3  # pasted onto an image, at least one
+    scale: Sequence[Above0] = (0.5, 1.5)  # times the plain resize, drawn evenly on a log scale
+    shape: Literal["box", "ellipse"] = "box"  # data sets have no masks here
+    max_overlap: Share = 0.1
+    min_visible: Share = 0.3
+    min_side: AtLeast0 = 2.0  # pixels of the network's input
+    p: Share = 0.3
 
     def __post_init__(self) -> None:
-        check_probability(self.p)
         check_interval("scale", self.scale)
-        Visibility(self.min_visible, self.min_side)
-        if not 1 <= self.max_objects <= 255:
-            raise ValueError(f"max_objects must lie in [1, 255], got {self.max_objects}")
-        if self.shape not in get_args(Shape):
-            raise ValueError(f"shape must be box or ellipse (data sets have no masks here), got {self.shape!r}")
-        if not 0 <= self.max_overlap <= 1:
-            raise ValueError(f"max_overlap must lie in [0, 1], got {self.max_overlap}")
 
     @property
     def max_zoom(self) -> float:  # type: ignore[override]
-        """Return the greatest factor."""
         return float(self.scale[1])
 
     def __call__(self, sample: Sample, scene: Scene) -> Sample:

@@ -10,8 +10,10 @@ from typing import Any
 import cv2
 import numpy as np
 
+from retina.data.transforms.mixing import check_interval
 from retina.data.transforms.placing import FILL, Visibility, areas
 from retina.data.transforms.resize import resized_size, scaled_pixels
+from retina.ranges import Above0, AtLeast0, Share, ShareAbove0, checked
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks the network for a newer version
 import albumentations as A  # noqa: E402
@@ -20,6 +22,7 @@ import albumentations as A  # noqa: E402
 LABEL, CROWD = 4, 5
 
 
+@checked
 class ScaleCrop(A.DualTransform):
     """Zoom by a random factor and resize, in one step: a crop above 1, a smaller image on a filled canvas below 1.
 
@@ -32,19 +35,16 @@ class ScaleCrop(A.DualTransform):
 
     def __init__(
         self,
-        scale: Sequence[float] = (0.6, 1.6),
-        min_visible: float = 0.3,
+        scale: Sequence[Above0] = (0.6, 1.6),
+        min_visible: Share = 0.3,
         fill: Sequence[int] = FILL,
-        p: float = 0.5,
+        p: Share = 0.5,
     ) -> None:
         """Args: ``scale`` least and greatest factor, drawn evenly on a log scale; ``fill`` RGB beside the image."""
         super().__init__(p=p)
-        if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
-            raise ValueError(f"scale must be two numbers, 0 < least <= greatest, got {list(scale)}")
-        if not 0 <= min_visible <= 1:
-            raise ValueError(f"min_visible must lie in [0, 1], got {min_visible}")
+        check_interval("scale", scale)
         self.scale, self.min_visible, self.fill_color = tuple(scale), min_visible, tuple(fill)
-        self.max_zoom = float(scale[1])  # read by retina.data.transforms.zoom
+        self.max_zoom = float(scale[1])  # read by max_zoom
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         """Draw the window (x, y, width, height) of the image and where on the canvas it goes."""
@@ -99,6 +99,7 @@ class ScaleCrop(A.DualTransform):
         return moved[visible_area > 0]
 
 
+@checked
 class LargeScaleJitter(ScaleCrop):
     """Zoom by a factor of a wide interval, drawn evenly: most images get smaller, with their objects.
 
@@ -111,15 +112,15 @@ class LargeScaleJitter(ScaleCrop):
 
     def __init__(
         self,
-        scale: Sequence[float] = (0.1, 2.0),
-        min_visible: float = 0.25,
-        min_side: float = 2.0,
+        scale: Sequence[Above0] = (0.1, 2.0),
+        min_visible: Share = 0.25,
+        min_side: AtLeast0 = 2.0,
         fill: Sequence[int] = FILL,
-        p: float = 0.5,
+        p: Share = 0.5,
     ) -> None:
         """Args: as those of :class:`ScaleCrop`; ``min_side`` in pixels of the network's input."""
         super().__init__(scale, min_visible, fill, p)
-        self.min_side = Visibility(min_visible, min_side).min_side
+        self.min_side = min_side
 
     def draw_zoom(self) -> float:
         """Return a factor out of ``scale``."""
@@ -130,6 +131,7 @@ class LargeScaleJitter(ScaleCrop):
         return scaled_pixels(content, size)
 
 
+@checked
 class CenterSafeCrop(A.DualTransform):
     """Crop to a random window that holds the centre of every object, at least ``min_side_share`` of each side.
 
@@ -138,12 +140,10 @@ class CenterSafeCrop(A.DualTransform):
 
     targets_as_params = ["bboxes"]  # the window depends on the boxes
 
-    def __init__(self, min_side_share: float = 0.5, min_visible: float = 0.3, p: float = 0.5) -> None:
+    def __init__(self, min_side_share: ShareAbove0 = 0.5, min_visible: Share = 0.3, p: Share = 0.5) -> None:
         super().__init__(p=p)
-        if not 0 < min_side_share <= 1:
-            raise ValueError(f"min_side_share must lie in (0, 1], got {min_side_share}")
         self.min_side_share, self.rule = min_side_share, Visibility(min_visible, 0)
-        self.max_zoom = 1 / min_side_share  # read by retina.data.transforms.zoom
+        self.max_zoom = 1 / min_side_share  # read by max_zoom
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         """Draw the window (x1, y1, x2, y2)."""

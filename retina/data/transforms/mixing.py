@@ -13,9 +13,11 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
+import torch
 
 from retina.data.transforms.placing import FILL, Placement, Rectangle, Visibility, join_targets, place_targets
 from retina.data.transforms.resize import resize_scale, resized_size, scaled_pixels
+from retina.ranges import Above0, AtLeast0, Share, checked
 from retina.structures import BoxTargets, Sample
 
 # For whole images: nothing is cut off, and small objects stay what the plain resize makes of them.
@@ -55,13 +57,14 @@ class Mixing(ABC):
     """An augmentation that makes one image of several. With probability ``p`` it is applied."""
 
     p = 0.5
-    max_zoom = 1.0  # how much larger than by the plain resize it can show a pixel; read by retina.data.transforms.zoom
+    max_zoom = 1.0  # how much larger than by the plain resize it can show a pixel; read by max_zoom
 
     @abstractmethod
     def __call__(self, sample: Sample, scene: Scene) -> Sample:
         """Return ``sample`` mixed with others, with the size of its plain resize."""
 
 
+@checked
 @dataclass(frozen=True)
 class Mosaic(Mixing):
     """Four images around a random point, each scaled by the plain resize times a random factor.
@@ -70,23 +73,19 @@ class Mosaic(Mixing):
     Source: Bochkovskiy et al. 2020, YOLOv4, section 3.3 (there the four are scaled alike and cut together).
     """
 
-    scale: Sequence[float] = (0.4, 1.0)  # drawn evenly on a log scale
-    center: Sequence[float] = (0.3, 0.7)  # of the sides, where the four meet
-    min_visible: float = 0.25  # share of an object's box; of less, it becomes a crowd region
-    min_side: float = 2.0  # pixels of the network's input; the same
+    scale: Sequence[Above0] = (0.4, 1.0)  # drawn evenly on a log scale
+    center: Sequence[Share] = (0.3, 0.7)  # of the sides, where the four meet
+    min_visible: Share = 0.25  # share of an object's box; of less, it becomes a crowd region
+    min_side: AtLeast0 = 2.0  # pixels of the network's input; the same
     fill: Sequence[int] = FILL
-    p: float = 0.5
+    p: Share = 0.5
 
     def __post_init__(self) -> None:
-        check_probability(self.p)
         check_interval("scale", self.scale)
-        if len(self.center) != 2 or not 0 <= self.center[0] <= self.center[1] <= 1:
-            raise ValueError(f"center must be two numbers, 0 <= least <= greatest <= 1, got {list(self.center)}")
-        Visibility(self.min_visible, self.min_side)
+        check_interval("center", self.center)
 
     @property
     def max_zoom(self) -> float:  # type: ignore[override]
-        """Return the greatest factor."""
         return float(self.scale[1])
 
     def __call__(self, sample: Sample, scene: Scene) -> Sample:
@@ -96,7 +95,8 @@ class Mosaic(Mixing):
         cv2.rectangle(canvas, (0, 0), (width, height), tuple(self.fill), -1)  # numpy takes 30 times as long
         rule = Visibility(self.min_visible, self.min_side)
         parts = []
-        for quarter, image in zip(self._quarters(height, width, scene.rng), _with(sample, scene, 3), strict=True):
+        for number, quarter in enumerate(self._quarters(height, width, scene.rng)):
+            image = scene.others.read() if number else sample
             zoom = float(np.exp(scene.rng.uniform(*np.log(self.scale))))
             placement = self._placement(image.image, quarter, zoom, scene)
             if placement is not None:
@@ -129,6 +129,7 @@ class Mosaic(Mixing):
         )
 
 
+@checked
 @dataclass(frozen=True)
 class MixUp(Mixing):
     """A second image shines through a part of the first one: both are there, and the objects of both.
@@ -138,16 +139,9 @@ class MixUp(Mixing):
     Source: Zhang et al. 2019, Bag of Freebies for Training Object Detection Neural Networks, section 3.1.
     """
 
-    alpha: float = 8.0  # of the Beta(alpha, alpha) that the weight is drawn from; large: near one half
-    min_weight: float = 0.25
-    p: float = 0.15
-
-    def __post_init__(self) -> None:
-        check_probability(self.p)
-        if not 0 < self.alpha < float("inf"):
-            raise ValueError(f"alpha must be greater than 0, got {self.alpha}")
-        if not 0 <= self.min_weight <= 1:
-            raise ValueError(f"min_weight must lie in [0, 1], got {self.min_weight}")
+    alpha: Above0 = 8.0  # of the Beta(alpha, alpha) that the weight is drawn from; large: near one half
+    min_weight: Share = 0.25
+    p: Share = 0.15
 
     def __call__(self, sample: Sample, scene: Scene) -> Sample:
         """Return both on a canvas of the size that ``sample`` alone would have, nothing cut off."""
@@ -187,21 +181,13 @@ def show(image: np.ndarray, placement: Placement, canvas: np.ndarray) -> None:
 
 def as_crowds(targets: BoxTargets) -> BoxTargets:
     """Return ``targets`` with every object as a crowd region."""
-    empty = BoxTargets.empty()
-    crowds = replace(empty, crowd_boxes=targets.boxes)
-    return join_targets([crowds, replace(empty, crowd_boxes=targets.crowd_boxes)])
-
-
-def check_probability(p: float) -> None:
-    """Raise ValueError where ``p`` is no probability."""
-    if not 0 <= p <= 1:
-        raise ValueError(f"p must lie in [0, 1], got {p}")
+    return replace(BoxTargets.empty(), crowd_boxes=torch.cat([targets.boxes, targets.crowd_boxes]))
 
 
 def check_interval(name: str, interval: Sequence[float]) -> None:
-    """Raise ValueError where ``interval`` is not a pair of factors."""
-    if len(interval) != 2 or not 0 < interval[0] <= interval[1] < float("inf"):
-        raise ValueError(f"{name} must be two numbers, 0 < least <= greatest, got {list(interval)}")
+    """Raise ValueError where ``interval`` is not an ascending pair."""
+    if len(interval) != 2 or not interval[0] <= interval[1]:
+        raise ValueError(f"{name} must be two numbers, least <= greatest, got {list(interval)}")
 
 
 def _fitted(image: np.ndarray, canvas: tuple[int, int], scale: float, position: np.ndarray) -> Placement:
@@ -212,12 +198,6 @@ def _fitted(image: np.ndarray, canvas: tuple[int, int], scale: float, position: 
     new_width = min(canvas[1], max(1, round(width * scale)))
     x, y = int(position[0] * (canvas[1] - new_width + 1)), int(position[1] * (canvas[0] - new_height + 1))
     return Placement((0, 0, width, height), (x, y, x + new_width, y + new_height))
-
-
-def _with(sample: Sample, scene: Scene, count: int) -> Iterator[Sample]:
-    yield sample
-    for _ in range(count):
-        yield scene.others.read()
 
 
 def _others(index: int, num_images: int, rng: np.random.Generator) -> Iterator[int]:

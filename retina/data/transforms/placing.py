@@ -26,12 +26,6 @@ class Visibility:
     min_visible: float = 0.25  # share of its box
     min_side: float = 2.0  # pixels of the network's input
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.min_visible <= 1:
-            raise ValueError(f"min_visible must lie in [0, 1], got {self.min_visible}")
-        if not 0 <= self.min_side < float("inf"):
-            raise ValueError(f"min_side must be at least 0, got {self.min_side}")
-
     def is_object(self, visible: np.ndarray, whole: np.ndarray) -> np.ndarray:
         """Return ``(n,)`` bool for ``(n, 4)`` visible parts of the boxes ``whole``, both xyxy in the same pixels."""
         large_enough = (visible[:, 2:] - visible[:, :2]).min(axis=1, initial=np.inf) >= self.min_side

@@ -1,8 +1,10 @@
-"""The field's resize, and pixels of any size made from others."""
+"""The field's resize, pixels of any size made from others, and how many of the stored ones transforms want."""
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import cv2
@@ -10,6 +12,16 @@ import numpy as np
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks the network for a newer version
 import albumentations as A  # noqa: E402
+
+# What does the same to an image of any size: no parameter in pixels, no zoom. A kind that is derived from one of these
+# may do more, so it is not of them.
+SIZELESS = frozenset(
+    {
+        A.HorizontalFlip, A.VerticalFlip, A.Transpose, A.RandomRotate90, A.D4, A.NoOp,
+        A.RandomBrightnessContrast, A.HueSaturationValue, A.ColorJitter, A.RandomGamma, A.RGBShift,
+        A.ToGray, A.ChannelShuffle, A.InvertImg,
+    }
+)  # fmt: skip
 
 
 class Resize(A.DualTransform):
@@ -19,7 +31,7 @@ class Resize(A.DualTransform):
     sees and changes pixels of the network's input, as noise or JPEG compression should.
     """
 
-    max_zoom = 1.0  # read by retina.data.transforms.zoom
+    max_zoom = 1.0  # read by max_zoom
 
     def __init__(self, short_side: int = 0, long_side: int = 0) -> None:
         """Args: the sides; Augment, which knows the network's input size, sets them anew for every image."""
@@ -59,3 +71,24 @@ def scaled_pixels(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         return image
     far_smaller = 2 * size[0] < height and 2 * size[1] < width
     return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if far_smaller else cv2.INTER_LINEAR)
+
+
+def max_zoom(transforms: Sequence[Any]) -> float:
+    """Return how much larger than by the plain resize ``transforms`` can show a pixel; infinite where not known.
+
+    A transform that is not listed says it with an attribute ``max_zoom``, as ours do. What stands after a
+    :class:`Resize` sees pixels of the network's input only.
+    """
+    resizes = [position for position, transform in enumerate(transforms) if isinstance(transform, Resize)]
+    transforms = transforms[: min(resizes, default=len(transforms))]
+    leaves = [transform for transform in flatten(transforms) if not isinstance(transform, A.BaseCompose)]
+    unknown = (1.0 if type(transform) in SIZELESS else math.inf for transform in leaves)
+    return math.prod(max(1.0, getattr(leaf, "max_zoom", zoom)) for leaf, zoom in zip(leaves, unknown, strict=True))
+
+
+def flatten(transforms: Sequence[Any]) -> Iterator[Any]:
+    """Yield ``transforms`` and everything inside of them."""
+    for transform in transforms:
+        yield transform
+        if isinstance(transform, A.BaseCompose):
+            yield from flatten(transform.transforms)

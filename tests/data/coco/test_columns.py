@@ -33,7 +33,7 @@ def test_both_ways_give_the_same(monkeypatch):
     quick = columns()
     monkeypatch.setattr(coco_columns, "_annotation_columns", lambda _: {}["no"])
     slow = columns()
-    assert quick.problems() == slow.problems() == {}
+    assert quick.problems == slow.problems == {}
     for name, column in joined(quick).items():
         np.testing.assert_array_equal(column, joined(slow)[name], err_msg=name)
         assert column.dtype == joined(slow)[name].dtype, name
@@ -44,7 +44,7 @@ def test_problems_are_told_by_the_number_in_the_section_whatever_the_batch(batch
     wrong = [dict(record) for record in ANNOTATIONS]
     wrong[4]["category_id"] = "1"
     found = columns(annotations=wrong, batch=batch)
-    ((kind, (count, places)),) = found.problems().items()
+    ((kind, (count, places)),) = found.problems.items()
     assert (kind.name, count, places[0].number, places[0].found) == (
         "annotations-category_id-not-whole", 1, 4, "found '1'",
     )  # fmt: skip
@@ -55,9 +55,9 @@ def test_problems_are_told_by_the_number_in_the_section_whatever_the_batch(batch
 def test_what_numpy_would_convert_is_still_looked_at(value):
     for key in ("image_id", "category_id"):
         wrong = [{**ANNOTATIONS[0], key: value}, *ANNOTATIONS[1:]]
-        assert len(columns(annotations=wrong).problems()) == 1, key
-    assert len(columns(annotations=[{**ANNOTATIONS[0], "bbox": [0, 1, 2, "3"]}]).problems()) == 1
-    assert len(columns(images=[{**IMAGES[0], "width": value}]).problems()) == 1
+        assert len(columns(annotations=wrong).problems) == 1, key
+    assert len(columns(annotations=[{**ANNOTATIONS[0], "bbox": [0, 1, 2, "3"]}]).problems) == 1
+    assert len(columns(images=[{**IMAGES[0], "width": value}]).problems) == 1
 
 
 def test_an_annotation_without_an_id_stands_for_itself_by_its_number():
@@ -67,7 +67,7 @@ def test_an_annotation_without_an_id_stands_for_itself_by_its_number():
 
 def test_five_places_are_kept_and_all_are_counted():
     found = columns(annotations=[{**record, "bbox": None} for record in ANNOTATIONS])
-    ((_, (count, places)),) = found.problems().items()
+    ((_, (count, places)),) = found.problems.items()
     assert (count, len(places)) == (6, 5)
     assert places[0].record == {"id": 0, "image_id": 0}
     assert joined(found)["boxes"].shape == (0, 4)

@@ -17,7 +17,6 @@ from retina.data.coco.records import (
 )
 
 SOUND = {"id": 1, "image_id": 4, "category_id": 3, "bbox": [1, 2, 3, 4.5], "area": 13.5, "iscrowd": 0}
-SIZES = {4: (50, 100)}
 
 
 def names(problems) -> list[str]:
@@ -25,7 +24,6 @@ def names(problems) -> list[str]:
 
 
 def test_sound_records_have_no_problems():
-    assert check_annotation(SOUND, SIZES, {3}) == []
     assert check_annotation(SOUND) == []
     assert check_image({"id": 4, "file_name": "a/b.jpg", "height": 50, "width": 100}) == []
     assert check_category({"id": 3, "name": "dog"}) == []
@@ -36,17 +34,10 @@ def test_sound_records_have_no_problems():
     [
         ({"id": "7"}, "annotation-id-unusable"),
         ({"image_id": 4.0}, "annotations-image_id-not-whole"),
-        ({"image_id": 5}, "annotations-image_id-unknown"),
         ({"category_id": True}, "annotations-category_id-not-whole"),
-        ({"category_id": 2}, "annotations-category_id-unknown"),
         ({"bbox": [1, 2, 3]}, "box-malformed"),
         ({"bbox": "1 2 3 4"}, "box-malformed"),
         ({"bbox": [1, 2, True, 4]}, "box-malformed"),
-        ({"bbox": [1, 2, math.nan, 4]}, "box-not-finite"),
-        ({"bbox": [1, 2, 0, 4]}, "box-without-size"),
-        ({"bbox": [100, 2, 3, 4]}, "box-outside"),
-        ({"bbox": [1, -4, 3, 4]}, "box-outside"),
-        ({"bbox": [98, 2, 3, 4]}, "box-leaves-image"),
         ({"area": -1}, "area-assumed"),
         ({"area": math.inf}, "area-assumed"),
         ({"iscrowd": 2}, "iscrowd-not-0-or-1"),
@@ -54,7 +45,7 @@ def test_sound_records_have_no_problems():
     ],
 )
 def test_each_mistake_of_an_annotation_has_its_kind(changed, expected):
-    assert names(check_annotation(SOUND | changed, SIZES, {3})) == [expected]
+    assert names(check_annotation(SOUND | changed)) == [expected]
 
 
 @pytest.mark.parametrize("key", ["image_id", "category_id", "bbox"])
@@ -64,9 +55,9 @@ def test_missing_keys_have_their_kind(key):
 
 
 def test_several_mistakes_of_one_record_are_all_told():
-    record = {"id": None, "image_id": 9, "category_id": "3", "bbox": None, "area": None}
-    assert names(check_annotation(record, SIZES, {3})) == [
-        "annotation-id-unusable", "annotations-image_id-unknown", "annotations-category_id-not-whole",
+    record = {"id": None, "image_id": None, "category_id": "3", "bbox": None, "area": None}
+    assert names(check_annotation(record)) == [
+        "annotation-id-unusable", "annotations-image_id-not-whole", "annotations-category_id-not-whole",
         "box-malformed", "area-assumed", "iscrowd-assumed",
     ]  # fmt: skip
 
@@ -86,7 +77,7 @@ def test_long_values_are_shown_in_short():
 def test_a_polygon_gives_the_box_where_there_is_none():
     record = {**SOUND, "bbox": None, "segmentation": [[1, 2, 5, 2, 5, 8.5]]}
     assert box_of(record) == [1, 2, 4, 6.5]
-    assert names(check_annotation(record, SIZES, {3})) == ["box-from-polygon"]
+    assert names(check_annotation(record)) == ["box-from-polygon"]
     assert box_of({**record, "segmentation": {"counts": [], "size": [1, 1]}}) is None
     assert box_of({**record, "segmentation": [[1, 2, "5", 2, 5, 8.5]]}) is None
     assert box_of({**record, "segmentation": [[1, 2, 5, 2]]}) is None

@@ -110,11 +110,11 @@ def test_a_patch_larger_than_the_image_is_made_to_fit():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"shape": "polygon"}, "shape must be box or ellipse .data sets have no masks here., got 'polygon'"),
-        ({"max_objects": 0}, "max_objects must lie in"),
+        ({"shape": "polygon"}, "shape must be one of box, ellipse, got 'polygon'"),
+        ({"max_objects": 0}, "max_objects must be between 1 and 255"),
         ({"scale": (2, 1)}, "scale must be two numbers"),
-        ({"max_overlap": -1}, "max_overlap must lie in"),
-        ({"p": 1.5}, "p must lie in"),
+        ({"max_overlap": -1}, "max_overlap must be between 0 and 1"),
+        ({"p": 1.5}, "p must be between 0 and 1"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings, message):

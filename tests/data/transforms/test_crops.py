@@ -99,7 +99,7 @@ def test_scale_crop_outside_of_augment_says_so():
 
 @pytest.mark.parametrize("scale", [(0, 1), (2, 1), (1,), (-1, 1), (float("nan"), 1)])
 def test_scales_that_make_no_sense_are_refused(scale):
-    with pytest.raises(ValueError, match="scale must be two numbers"):
+    with pytest.raises(ValueError, match="scale must be"):
         ScaleCrop(scale)
 
 
@@ -171,5 +171,5 @@ def test_a_safe_crop_of_an_image_without_objects_goes_anywhere():
 
 @pytest.mark.parametrize("share", [0, 1.5, float("nan")])
 def test_shares_that_make_no_sense_are_refused(share):
-    with pytest.raises(ValueError, match="min_side_share must lie in"):
+    with pytest.raises(ValueError, match="min_side_share must be greater than 0 and at most 1"):
         CenterSafeCrop(share)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 
 from retina.data.transforms.placing import Placement, Visibility, areas, join_targets, place_targets, targets_of
@@ -52,9 +51,3 @@ def test_join_keeps_the_order():
 
 def test_a_box_turned_inside_out_has_no_area():
     assert areas(np.array([[5.0, 5, 2, 9], [0, 0, 2, 3]])).tolist() == [0, 6]
-
-
-@pytest.mark.parametrize(("settings", "name"), [({"min_visible": 1.1}, "min_visible"), ({"min_side": -1}, "min_side")])
-def test_rules_that_make_no_sense_are_refused(settings, name):
-    with pytest.raises(ValueError, match=name):
-        Visibility(**settings)

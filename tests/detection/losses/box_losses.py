@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from retina.detection.losses.box import (
-    BoxLoss,
+import torch
+from torch import Tensor
+
+from retina.detection.losses.box import BalancedL1Loss, BoxLoss, FocalL1Loss, HuberLoss, L1Loss, MSELoss, SmoothL1Loss
+from retina.detection.losses.box_pairs import BoxPairs
+from retina.detection.losses.overlap import (
+    AlphaIoULoss,
     CIoULoss,
     DIoULoss,
     EIoULoss,
     FocalEIoULoss,
     GIoULoss,
-    L1Loss,
-    SmoothL1Loss,
+    IoULoss,
+    SIoULoss,
+    WIoULoss,
 )
-from retina.detection.losses.box_codes import BalancedL1Loss, FocalL1Loss, HuberLoss, MSELoss
-from retina.detection.losses.box_overlap import AlphaIoULoss, IoULoss, SIoULoss, WIoULoss
-from retina.detection.losses.box_running import GHMRLoss, WIoUv3Loss
+from retina.detection.losses.running import GHMRLoss, WIoUv3Loss
 
 # Makers: some losses remember what they were given.
 OVERLAP: dict[str, Callable[[], BoxLoss]] = {
@@ -44,3 +48,11 @@ DELTAS: dict[str, Callable[[], BoxLoss]] = {
     "ghm_r": GHMRLoss,
 }
 EVERY = OVERLAP | DELTAS
+
+
+def rows(predicted: Tensor, true: Tensor) -> BoxPairs:
+    """Pairs that have these ``(P, 4)`` rows as boxes, and as codes too."""
+    dtype = torch.promote_types(true.dtype, torch.float32)
+    pairs = BoxPairs.of_boxes(predicted.to(dtype), true.to(dtype))
+    vars(pairs)["codes"] = pairs.boxes
+    return pairs

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from retina.detection.losses.box import BoxLoss, L1Loss, SmoothL1Loss
-from retina.detection.losses.box_codes import BalancedL1Loss, FocalL1Loss, HuberLoss, MSELoss
+from retina.detection.losses.box import BalancedL1Loss, BoxLoss, FocalL1Loss, HuberLoss, L1Loss, MSELoss, SmoothL1Loss
+from tests.detection.losses.box_losses import rows
 
 LOSSES: dict[str, BoxLoss] = {
     "l1": L1Loss(),
@@ -69,7 +69,7 @@ def integral(slope: Callable[[float], float], end: float) -> float:
     return total
 
 
-def rows(errors: list[float]) -> tuple[Tensor, Tensor]:
+def errors_in_turn(errors: list[float]) -> tuple[Tensor, Tensor]:
     """One box an error, in each of the four codes in turn and with both signs; the other codes are right."""
     target = torch.randn(len(errors), 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     predicted = target.clone()
@@ -80,18 +80,18 @@ def rows(errors: list[float]) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_values_are_the_integral_of_the_slope_that_defines_the_loss(name):
-    predicted, target = rows(ERRORS)
+    predicted, target = errors_in_turn(ERRORS)
     expected = [integral(SLOPES[name], error) for error in ERRORS]
-    np.testing.assert_allclose(LOSSES[name](predicted, target).numpy(), expected, rtol=1e-8, atol=1e-13)
-    in_float32 = LOSSES[name](predicted.float(), target.float()).numpy()
+    np.testing.assert_allclose(LOSSES[name](rows(predicted, target)).numpy(), expected, rtol=1e-8, atol=1e-13)
+    in_float32 = LOSSES[name](rows(predicted.float(), target.float())).numpy()
     np.testing.assert_allclose(in_float32, expected, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_gradients_are_the_slope_with_the_sign_of_the_error(name):
-    predicted, target = rows(ERRORS)
+    predicted, target = errors_in_turn(ERRORS)
     predicted.requires_grad_()
-    LOSSES[name](predicted, target).sum().backward()
+    LOSSES[name](rows(predicted, target)).sum().backward()
     expected = np.zeros((len(ERRORS), 4))
     for row, error in enumerate(ERRORS):
         expected[row, row % 4] = SLOPES[name](error) * (1 if row % 2 else -1)
@@ -103,7 +103,7 @@ def test_gradcheck(name):
     generator = torch.Generator().manual_seed(7)
     predicted = torch.randn(12, 4, generator=generator, dtype=torch.float64, requires_grad=True)
     target = torch.randn(12, 4, generator=generator, dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda deltas: LOSSES[name](deltas, target), predicted)
+    assert torch.autograd.gradcheck(lambda deltas: LOSSES[name](rows(deltas, target)), predicted)
 
 
 @pytest.mark.parametrize(
@@ -122,14 +122,14 @@ def test_gradcheck(name):
 )
 def test_values_are_those_computed_by_hand(name, expected):
     predicted, target = torch.tensor([[0.0, 1.0, -2.0, 0.1]]), torch.tensor([[0.0, 0.0, 1.0, 0.3]])
-    assert LOSSES[name](predicted, target).item() == pytest.approx(expected, rel=2e-6)
+    assert LOSSES[name](rows(predicted, target)).item() == pytest.approx(expected, rel=2e-6)
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_right_codes_cost_exactly_nothing_and_pull_nowhere(name):
     codes = torch.randn(5, 4, generator=torch.Generator().manual_seed(3))
     predicted = codes.clone().requires_grad_()
-    value = LOSSES[name](predicted, codes)
+    value = LOSSES[name](rows(predicted, codes))
     value.sum().backward()
     assert value.abs().max() == 0
     assert predicted.grad.abs().max() == 0
@@ -139,7 +139,7 @@ def test_right_codes_cost_exactly_nothing_and_pull_nowhere(name):
 @pytest.mark.parametrize("name", LOSSES)
 def test_errors_of_any_size_have_a_finite_loss_and_gradient(name, error):
     predicted = torch.tensor([[error, -error, error, 0.0]], requires_grad=True)
-    value = LOSSES[name](predicted, torch.zeros(1, 4))
+    value = LOSSES[name](rows(predicted, torch.zeros(1, 4)))
     value.sum().backward()
     assert 0 <= value.item() < 1e38
     assert predicted.grad.isfinite().all()
@@ -147,31 +147,31 @@ def test_errors_of_any_size_have_a_finite_loss_and_gradient(name, error):
 
 def test_smooth_l1_with_beta_zero_is_l1():
     predicted, target = torch.randn(2, 20, 4, generator=torch.Generator().manual_seed(4))
-    torch.testing.assert_close(SmoothL1Loss(beta=0.0)(predicted, target), L1Loss()(predicted, target))
+    torch.testing.assert_close(SmoothL1Loss(beta=0.0)(rows(predicted, target)), L1Loss()(rows(predicted, target)))
 
 
 @pytest.mark.parametrize("delta", [0.05, 0.7, 3.0])
 def test_huber_is_delta_times_smooth_l1_of_beta_delta(delta):
     predicted, target = torch.randn(2, 20, 4, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
-    smooth = SmoothL1Loss(beta=delta)(predicted, target)
-    torch.testing.assert_close(HuberLoss(delta=delta)(predicted, target), delta * smooth)
+    smooth = SmoothL1Loss(beta=delta)(rows(predicted, target))
+    torch.testing.assert_close(HuberLoss(delta=delta)(rows(predicted, target)), delta * smooth)
 
 
 def test_huber_of_a_large_delta_is_half_the_squared_error():
     predicted, target = torch.randn(2, 20, 4, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
-    torch.testing.assert_close(HuberLoss(delta=1e3)(predicted, target), MSELoss()(predicted, target) / 2)
+    torch.testing.assert_close(HuberLoss(delta=1e3)(rows(predicted, target)), MSELoss()(rows(predicted, target)) / 2)
 
 
 def test_balanced_l1_of_a_large_alpha_is_gamma_times_smooth_l1():
     predicted, target = torch.randn(2, 20, 4, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
-    balanced = BalancedL1Loss(alpha=1e5, gamma=1.5)(predicted, target)
-    torch.testing.assert_close(balanced, 1.5 * SmoothL1Loss(beta=1.0)(predicted, target), rtol=1e-4, atol=1e-6)
+    balanced = BalancedL1Loss(alpha=1e5, gamma=1.5)(rows(predicted, target))
+    torch.testing.assert_close(balanced, 1.5 * SmoothL1Loss(beta=1.0)(rows(predicted, target)), rtol=1e-4, atol=1e-6)
 
 
 def test_balanced_l1_of_a_small_alpha_tends_to_gamma_times_l1():
     predicted, target = torch.randn(2, 20, 4, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
-    balanced = BalancedL1Loss(alpha=0.04, gamma=1.5)(predicted, target)
-    torch.testing.assert_close(balanced, 1.5 * L1Loss()(predicted, target), rtol=0, atol=4 * 0.04 * 2)
+    balanced = BalancedL1Loss(alpha=0.04, gamma=1.5)(rows(predicted, target))
+    torch.testing.assert_close(balanced, 1.5 * L1Loss()(rows(predicted, target)), rtol=0, atol=4 * 0.04 * 2)
 
 
 def test_focal_l1_pulls_hardest_by_one_at_its_turning_point():
@@ -179,7 +179,7 @@ def test_focal_l1_pulls_hardest_by_one_at_its_turning_point():
     predicted = torch.zeros(3000, 4, dtype=torch.float64)
     predicted[:, 0] = errors
     predicted.requires_grad_()
-    FocalL1Loss(beta=0.8)(predicted, torch.zeros_like(predicted)).sum().backward()
+    FocalL1Loss(beta=0.8)(rows(predicted, torch.zeros_like(predicted))).sum().backward()
     slope = predicted.grad[:, 0]
     assert slope.max().item() == pytest.approx(1.0, abs=1e-6)
     assert errors[slope.argmax()].item() == pytest.approx(1 / (math.e * 0.8), abs=1e-3)

@@ -5,11 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from retina.detection.losses.box import (
-    CIoULoss,
-)
-from retina.detection.losses.box_overlap import SIoULoss
-from tests.detection.losses.box_losses import DELTAS, OVERLAP
+from retina.detection.losses.overlap import CIoULoss, SIoULoss
+from tests.detection.losses.box_losses import DELTAS, OVERLAP, rows
 
 OVERLAP_LOSSES = OVERLAP | {"siou_plain": lambda: SIoULoss(theta=1.0)}
 
@@ -60,7 +57,7 @@ def test_degenerate_boxes_have_a_finite_loss_and_gradient(name, dtype):
         predicted = torch.tensor([box, good], dtype=dtype, requires_grad=True)
         target = torch.tensor([object_box, good_target], dtype=dtype)
         loss = (OVERLAP_LOSSES | DELTAS)[name]()
-        value = loss(predicted, target)
+        value = loss(rows(predicted, target))
         value.sum().backward()
         assert value.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
         assert torch.isfinite(value).all(), case
@@ -75,7 +72,7 @@ def test_degenerate_boxes_have_a_finite_loss_and_gradient(name, dtype):
 @pytest.mark.parametrize("name", OVERLAP_LOSSES | DELTAS)
 def test_what_is_not_a_number_is_told_and_not_taken_for_a_box_that_misses(name):
     predicted, target = torch.tensor([[float("nan")] * 4, [0.0, 0.0, 8.0, 8.0]]), torch.full((2, 4), 5.0)
-    assert (OVERLAP_LOSSES | DELTAS)[name]()(predicted, target)[0].isnan()
+    assert (OVERLAP_LOSSES | DELTAS)[name]()(rows(predicted, target))[0].isnan()
 
 
 @pytest.mark.parametrize(
@@ -84,13 +81,13 @@ def test_what_is_not_a_number_is_told_and_not_taken_for_a_box_that_misses(name):
 )
 def test_two_equal_points_count_as_not_overlapping(name, expected):
     point = torch.full((1, 4), 5.0)
-    assert OVERLAP_LOSSES[name]()(point, point).item() == expected
+    assert OVERLAP_LOSSES[name]()(rows(point, point)).item() == expected
 
 
 def test_ciou_of_a_flat_box_is_the_limit_of_ever_flatter_ones():
     target = torch.tensor([[0.0, 0.0, 9.0, 9.0]])
     flat, nearly = torch.tensor([[0.0, 4.0, 9.0, 4.0]]), torch.tensor([[0.0, 4.0, 9.0, 4.0001]])
-    torch.testing.assert_close(CIoULoss()(flat, target), CIoULoss()(nearly, target), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(CIoULoss()(rows(flat, target)), CIoULoss()(rows(nearly, target)), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["giou", "diou", "ciou", "eiou", "siou", "wiou", "wiou_v3"])
@@ -103,7 +100,7 @@ def test_descent_brings_bad_boxes_onto_their_target(name):
     loss = OVERLAP_LOSSES[name]()
     for _ in range(400):
         optimizer.zero_grad()
-        loss(boxes, target).sum().backward()
+        loss(rows(boxes, target)).sum().backward()
         optimizer.step()
         scheduler.step()
     torch.testing.assert_close(boxes.detach(), target, rtol=0, atol=0.5)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torchvision.ops import complete_box_iou_loss, distance_box_iou_loss, generalized_box_iou_loss
 
-from retina.detection.losses.box_overlap import AlphaIoULoss, IoULoss, SIoULoss, WIoULoss, angle_cost
 from retina.detection.losses.box_pairs import BoxPairs
-from tests.detection.losses.box_losses import OVERLAP
+from retina.detection.losses.overlap import AlphaIoULoss, IoULoss, SIoULoss, WIoULoss, angle_cost
+from tests.detection.losses.box_losses import OVERLAP, rows
 
 
 class Pair:
@@ -165,8 +165,8 @@ def test_random_pairs_contain_both_overlapping_and_disjoint_boxes():
 def test_values_are_those_of_the_papers_formula(name):
     predicted, target = random_boxes(60, 1), random_boxes(60, 2)
     expected = by_formula(name, predicted, target)
-    np.testing.assert_allclose(OVERLAP[name]()(predicted, target).numpy(), expected, rtol=1e-12, atol=1e-13)
-    in_float32 = OVERLAP[name]()(predicted.float(), target.float())
+    np.testing.assert_allclose(OVERLAP[name]()(rows(predicted, target)).numpy(), expected, rtol=1e-12, atol=1e-13)
+    in_float32 = OVERLAP[name]()(rows(predicted.float(), target.float()))
     assert in_float32.dtype == torch.float32
     assert in_float32.shape == (60,)
     np.testing.assert_allclose(in_float32.numpy(), expected, rtol=1e-5, atol=2e-6)
@@ -176,7 +176,7 @@ def test_values_are_those_of_the_papers_formula(name):
 def test_gradients_are_those_of_the_formula_with_its_constant_factor_held(name):
     predicted, target = random_boxes(60, 3), random_boxes(60, 4)
     predicted.requires_grad_()
-    OVERLAP[name]()(predicted, target).sum().backward()
+    OVERLAP[name]()(rows(predicted, target)).sum().backward()
     expected = slope_by_formula(name, predicted.detach(), target)
     np.testing.assert_allclose(predicted.grad.numpy(), expected, rtol=1e-6, atol=1e-8)
 
@@ -184,7 +184,7 @@ def test_gradients_are_those_of_the_formula_with_its_constant_factor_held(name):
 @pytest.mark.parametrize("name", ["iou", "alpha_iou", "giou", "diou", "eiou", "siou"])
 def test_gradcheck_of_losses_without_a_constant_factor(name):
     predicted, target = random_boxes(12, 5).requires_grad_(), random_boxes(12, 6)
-    assert torch.autograd.gradcheck(lambda boxes: OVERLAP[name]()(boxes, target), predicted)
+    assert torch.autograd.gradcheck(lambda boxes: OVERLAP[name]()(rows(boxes, target)), predicted)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_gradcheck_of_losses_without_a_constant_factor(name):
 )
 def test_values_and_gradients_agree_with_torchvision(name, reference):
     predicted, target = random_boxes(60, 8).float().requires_grad_(), random_boxes(60, 9).float()
-    ours, theirs = OVERLAP[name]()(predicted, target), reference(predicted, target)
+    ours, theirs = OVERLAP[name]()(rows(predicted, target)), reference(predicted, target)
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
     (gradient,) = torch.autograd.grad(ours.sum(), predicted)
     (expected,) = torch.autograd.grad(theirs.sum(), predicted)
@@ -234,14 +234,14 @@ V_WIDE = 4 / math.pi**2 * (math.pi / 4 - math.atan(2)) ** 2
 )
 def test_values_are_those_computed_by_hand(name, boxes, expected):
     predicted, target = (torch.tensor([box]) for box in boxes)
-    assert OVERLAP[name]()(predicted, target).item() == pytest.approx(expected, rel=1e-6)
+    assert OVERLAP[name]()(rows(predicted, target)).item() == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", OVERLAP)
 def test_equal_boxes_cost_nothing_and_others_something(name):
     boxes = random_boxes(20, 12)
-    assert OVERLAP[name]()(boxes, boxes).abs().max() < 1e-12
-    assert OVERLAP[name]()(boxes, boxes + torch.tensor([0.5, 0.0, 0.0, 0.0])).min() > 0
+    assert OVERLAP[name]()(rows(boxes, boxes)).abs().max() < 1e-12
+    assert OVERLAP[name]()(rows(boxes, boxes + torch.tensor([0.5, 0.0, 0.0, 0.0]))).min() > 0
 
 
 @pytest.mark.parametrize(
@@ -257,25 +257,25 @@ def test_equal_boxes_cost_nothing_and_others_something(name):
 @pytest.mark.parametrize("name", OVERLAP)
 def test_moving_scaling_or_turning_both_boxes_changes_nothing(name, change):
     predicted, target = random_boxes(60, 1), random_boxes(60, 2)
-    expected = OVERLAP[name]()(predicted, target)
-    torch.testing.assert_close(OVERLAP[name]()(change(predicted), change(target)), expected)
+    expected = OVERLAP[name]()(rows(predicted, target))
+    torch.testing.assert_close(OVERLAP[name]()(rows(change(predicted), change(target))), expected)
 
 
 @pytest.mark.parametrize("name", OVERLAP)
 def test_width_and_height_are_treated_alike(name):
     predicted, target = random_boxes(60, 1), random_boxes(60, 2)
-    swapped = OVERLAP[name]()(predicted[:, [1, 0, 3, 2]], target[:, [1, 0, 3, 2]])
-    torch.testing.assert_close(swapped, OVERLAP[name]()(predicted, target))
+    swapped = OVERLAP[name]()(rows(predicted[:, [1, 0, 3, 2]], target[:, [1, 0, 3, 2]]))
+    torch.testing.assert_close(swapped, OVERLAP[name]()(rows(predicted, target)))
 
 
 def test_alpha_iou_of_alpha_one_is_the_iou_loss():
     predicted, target = random_boxes(60, 1), random_boxes(60, 2)
-    torch.testing.assert_close(AlphaIoULoss(alpha=1.0)(predicted, target), IoULoss()(predicted, target))
+    torch.testing.assert_close(AlphaIoULoss(alpha=1.0)(rows(predicted, target)), IoULoss()(rows(predicted, target)))
 
 
 def test_losses_of_the_power_of_the_iou_are_continuous_where_its_slope_needs_care():
     predicted, target = random_boxes(60, 1), random_boxes(60, 2)
-    below, above = (AlphaIoULoss(alpha=alpha)(predicted, target) for alpha in (1.0 - 1e-9, 1.0 + 1e-9))
+    below, above = (AlphaIoULoss(alpha=alpha)(rows(predicted, target)) for alpha in (1.0 - 1e-9, 1.0 + 1e-9))
     torch.testing.assert_close(below, above, rtol=0, atol=1e-7)
 
 
@@ -283,7 +283,7 @@ def test_losses_of_the_power_of_the_iou_are_continuous_where_its_slope_needs_car
 def test_the_angle_cost_is_the_sine_of_twice_the_angle_without_its_sign(degrees):
     way = torch.tensor([math.cos(math.radians(degrees)), math.sin(math.radians(degrees))], dtype=torch.float64) * 7
     target = torch.tensor([[10.0, 10.0, 30.0, 50.0]], dtype=torch.float64)
-    cost = angle_cost(BoxPairs(target + way.repeat(2), target))
+    cost = angle_cost(BoxPairs.of_boxes(target + way.repeat(2), target))
     assert cost.item() == pytest.approx(abs(math.sin(math.radians(2 * degrees))), abs=1e-9)
 
 
@@ -291,13 +291,13 @@ def test_siou_charges_a_way_along_an_axis_more_than_the_same_way_along_a_diagona
     target = torch.tensor([[0.0, 0.0, 40.0, 40.0]])
     loss = SIoULoss()
     along, across = target + torch.tensor([6.0, 0.0, 6.0, 0.0]), target + 6.0 / math.sqrt(2)
-    cost = [loss(box, target) - IoULoss()(box, target) for box in (along, across)]
+    cost = [loss(rows(box, target)) - IoULoss()(rows(box, target)) for box in (along, across)]
     assert cost[0].item() > cost[1].item() > 0
 
 
 def test_siou_with_a_larger_theta_charges_small_differences_of_shape_less():
     predicted, target = torch.tensor([[0.0, 0.0, 42.0, 40.0]]), torch.tensor([[0.0, 0.0, 40.0, 40.0]])
-    losses = [SIoULoss(theta=theta)(predicted, target).item() for theta in (1.0, 2.0, 4.0, 6.0)]
+    losses = [SIoULoss(theta=theta)(rows(predicted, target)).item() for theta in (1.0, 2.0, 4.0, 6.0)]
     assert losses == sorted(losses, reverse=True)
     share = 1 - math.exp(-2 / 42)
     assert losses[1] - losses[2] == pytest.approx((share**2 - share**4) / 2, rel=1e-3)
@@ -305,7 +305,7 @@ def test_siou_with_a_larger_theta_charges_small_differences_of_shape_less():
 
 def test_wiou_pulls_centres_together_and_never_pushes_a_corner_outwards_to_widen_the_hull():
     predicted = torch.tensor([[60.0, 0.0, 80.0, 20.0]], requires_grad=True)
-    WIoULoss()(predicted, torch.tensor([[0.0, 0.0, 20.0, 20.0]])).sum().backward()
+    WIoULoss()(rows(predicted, torch.tensor([[0.0, 0.0, 20.0, 20.0]]))).sum().backward()
     # Apart, 1 - IoU is constant; with a gradient of the diagonal the two corners would get different ones.
     assert predicted.grad[0, 0] == predicted.grad[0, 2] > 0
     assert predicted.grad[0, 1] == predicted.grad[0, 3] == 0

@@ -16,10 +16,8 @@ from retina.detection.losses.classification import (
     CrossEntropyLoss,
     FocalLoss,
 )
-from retina.detection.losses.focal_dice import FocalDiceLoss
-from retina.detection.losses.ghm_c import GHMCLoss
-from retina.detection.losses.iou_aware import QualityFocalLoss, VarifocalLoss
-from retina.detection.losses.softmax_focal import SoftmaxFocalLoss
+from retina.detection.losses.focal_family import QualityFocalLoss, SoftmaxFocalLoss, VarifocalLoss
+from retina.detection.losses.self_normalised import FocalDiceLoss, GHMCLoss
 from retina.structures import AnchorTargets
 
 CLASSES = 4
@@ -347,17 +345,17 @@ def test_what_a_positive_anchor_misses_is_one_minus_its_score(name):
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: FocalLoss([0.5, 1.5]), r"loss\.classification\.alpha must lie in \[0, 1\], got 1\.5"),
-        (lambda: SoftmaxFocalLoss(alpha=-0.1), r"loss\.classification\.alpha must lie in"),
-        (lambda: SoftmaxFocalLoss(gamma=-1.0), r"loss\.classification\.gamma must be at least 0"),
-        (lambda: QualityFocalLoss(beta=-1.0), r"loss\.classification\.beta must be at least 0 and finite, got -1\.0"),
+        (lambda: FocalLoss([0.5, 1.5]), r"alpha must be between 0 and 1, got 1\.5"),
+        (lambda: SoftmaxFocalLoss(alpha=-0.1), r"alpha must be between 0 and 1"),
+        (lambda: SoftmaxFocalLoss(gamma=-1.0), r"gamma must be at least 0"),
+        (lambda: QualityFocalLoss(beta=-1.0), r"beta must be at least 0, got -1\.0"),
         (lambda: QualityFocalLoss(implementation="quick"), r"implementation must be one of"),
-        (lambda: VarifocalLoss(alpha=2.0), r"loss\.classification\.alpha must lie in"),
-        (lambda: VarifocalLoss(gamma=float("nan")), r"loss\.classification\.gamma must be at least 0"),
-        (lambda: GHMCLoss(bins=0), r"loss\.classification\.bins must be at least 1, got 0"),
-        (lambda: GHMCLoss(momentum=1.0), r"loss\.classification\.momentum must be at least 0 and below 1, got 1\.0"),
-        (lambda: FocalDiceLoss(dice_weight=-1.0), r"loss\.classification\.dice_weight must be at least 0"),
-        (lambda: FocalDiceLoss(smooth=-1.0), r"loss\.classification\.smooth must be at least 0"),
+        (lambda: VarifocalLoss(alpha=2.0), r"alpha must be between 0 and 1"),
+        (lambda: VarifocalLoss(gamma=float("nan")), r"gamma must be at least 0"),
+        (lambda: GHMCLoss(bins=0), r"bins must be at least 1, got 0"),
+        (lambda: GHMCLoss(momentum=1.0), r"momentum must be at least 0 and below 1, got 1\.0"),
+        (lambda: FocalDiceLoss(dice_weight=-1.0), r"dice_weight must be at least 0"),
+        (lambda: FocalDiceLoss(smooth=-1.0), r"smooth must be at least 0"),
         (lambda: FocalLoss(ALPHAS)(torch.zeros(2, 3), EMPTY), r"alpha has 4 weights for 3 outputs of an anchor"),
         (lambda: SoftmaxFocalLoss()(torch.zeros(2, 1), EMPTY), r"at least one class and the background"),
         (lambda: GHMCLoss()(torch.zeros(2, 3, 4), EMPTY), r"\(S, K\), got \(2, 3, 4\)"),

@@ -13,8 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from retina.detection.losses import focal
-from retina.detection.losses.classification import plain_focal_sum
-from retina.detection.losses.focal import focal_sum
+from retina.detection.losses.focal import focal_sum, plain_focal_sum
 from retina.structures import AnchorTargets
 
 GAMMAS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 5.0)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from retina.detection.losses.classification import FocalLoss
-from retina.detection.losses.focal_dice import FocalDiceLoss
+from retina.detection.losses.self_normalised import FocalDiceLoss
 from retina.structures import AnchorTargets
 
 

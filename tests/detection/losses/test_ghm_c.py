@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from retina.detection.losses.ghm_c import GHMCLoss, mirror_present
+from retina.detection.losses.self_normalised import GHMCLoss, mirror_present
 from retina.structures import AnchorTargets
 
 

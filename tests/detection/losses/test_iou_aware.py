@@ -9,13 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from retina.detection.losses.classification import CrossEntropyLoss, FocalLoss
-from retina.detection.losses.iou_aware import (
-    QualityFocalLoss,
-    VarifocalLoss,
-    quality_focal_present,
-    soft_cross_entropy,
-    varifocal_present,
-)
+from retina.detection.losses.focal_family import QualityFocalLoss, VarifocalLoss, soft_cross_entropy
 from retina.structures import AnchorTargets
 
 BOXES = torch.zeros(3, 4)
@@ -27,10 +21,10 @@ ONES = torch.ones(3)
 def test_an_undecided_score_costs_the_values_computed_by_hand():
     # p = 1/2, IoU 3/4: cross-entropy ln 2; quality (1/4)^2 of it, varifocal 3/4 of it.
     half, iou = torch.zeros(1), torch.tensor([0.75])
-    assert quality_focal_present(half, iou, 2.0).item() == pytest.approx(math.log(2) / 16)
-    assert varifocal_present(half, iou, 0.75, 2.0).item() == pytest.approx(0.75 * math.log(2))
+    assert QualityFocalLoss().present(half, iou).item() == pytest.approx(math.log(2) / 16)
+    assert VarifocalLoss().present(half, iou).item() == pytest.approx(0.75 * math.log(2))
     # A box that misses its object makes its anchor background: 3/4 (1/2)^2 ln 2.
-    assert varifocal_present(half, torch.zeros(1), 0.75, 2.0).item() == pytest.approx(0.1875 * math.log(2))
+    assert VarifocalLoss().present(half, torch.zeros(1)).item() == pytest.approx(0.1875 * math.log(2))
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
@@ -47,7 +41,7 @@ def test_varifocal_of_perfect_boxes_without_focus_is_cross_entropy():
 @pytest.mark.parametrize("logit", [-2.0, 0.0, 3.0])
 def test_a_score_equal_to_the_iou_has_neither_quality_focal_loss_nor_slope(logit, beta):
     x = torch.tensor([logit], dtype=torch.float64, requires_grad=True)
-    loss = quality_focal_present(x, x.detach().sigmoid(), beta)
+    loss = QualityFocalLoss(beta).present(x, x.detach().sigmoid())
     (slope,) = torch.autograd.grad(loss.sum(), x)
     assert loss.item() == pytest.approx(0.0, abs=1e-3)
     assert torch.isfinite(slope).all()
@@ -55,8 +49,8 @@ def test_a_score_equal_to_the_iou_has_neither_quality_focal_loss_nor_slope(logit
 
 def test_the_score_that_costs_least_is_the_iou():
     iou, scores = torch.tensor([0.37]), torch.linspace(0.01, 0.99, 99)
-    for loss in (quality_focal_present(scores.logit(), iou, 2.0), varifocal_present(scores.logit(), iou, 0.75, 2.0)):
-        assert scores[loss.argmin()].item() == pytest.approx(0.37, abs=1e-6)
+    for loss in (QualityFocalLoss(), VarifocalLoss()):
+        assert scores[loss.present(scores.logit(), iou).argmin()].item() == pytest.approx(0.37, abs=1e-6)
 
 
 def test_soft_cross_entropy_is_torchs_and_keeps_the_digits_of_confident_scores():

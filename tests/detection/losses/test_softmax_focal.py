@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from retina.detection.losses.classification import FocalLoss
-from retina.detection.losses.softmax_focal import SoftmaxFocalLoss, others_over_own
+from retina.detection.losses.focal_family import SoftmaxFocalLoss, others_over_own
 from retina.structures import AnchorTargets
 
 

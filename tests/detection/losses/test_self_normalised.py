@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from retina.detection.losses import chunks
-from retina.detection.losses.chunks import sum_over_chunks
+from retina.detection.losses import self_normalised
+from retina.detection.losses.self_normalised import sum_over_chunks
 
 
 def weighted_squares(x: Tensor, weight: Tensor) -> Tensor:
@@ -16,7 +16,7 @@ def weighted_squares(x: Tensor, weight: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("elements", [1, 7, 12, 1000])
 def test_chunks_leave_value_and_gradient_as_they_are(elements, monkeypatch):
-    monkeypatch.setattr(chunks, "ELEMENTS", elements)
+    monkeypatch.setattr(self_normalised, "ELEMENTS", elements)
     x = torch.randn(10, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
     weight = torch.arange(10.0, dtype=torch.float64)[:, None]
     value = sum_over_chunks(weighted_squares, x, weight)
@@ -32,7 +32,7 @@ def test_without_rows_the_function_sees_an_empty_chunk():
 
 
 def test_nothing_but_the_inputs_is_kept_for_going_backward(monkeypatch):
-    monkeypatch.setattr(chunks, "ELEMENTS", 30)
+    monkeypatch.setattr(self_normalised, "ELEMENTS", 30)
     inputs = torch.randn(100, 3, requires_grad=True), torch.ones(100, 1)
     kept: set[int] = set()
 

@@ -6,15 +6,19 @@ in training (with every micro-batch where gradients are accumulated) and never i
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
-from retina.detection.losses.box import BoxLoss, OverlapLoss, check_setting
-from retina.detection.losses.box_overlap import wiou_loss
+from retina.detection.losses.box import BoxLoss
 from retina.detection.losses.box_pairs import NEGLIGIBLE, BoxPairs
+from retina.detection.losses.overlap import WIoULoss
+from retina.ranges import Above0, AtLeast, AtLeast0, AtLeast1, ShareBelow1, checked
 
 
-class WIoUv3Loss(OverlapLoss):
+@checked
+class WIoUv3Loss(WIoULoss):
     """Wise-IoU v3: the v1 loss times a gain that is largest for boxes of ordinary quality. The gain has no gradient.
 
     With the outlier degree ``d = (1 - IoU) / mean(1 - IoU)`` the gain is ``d / (delta alpha^(d - delta))``: 1 at
@@ -27,27 +31,26 @@ class WIoUv3Loss(OverlapLoss):
     So is the momentum ``1 - 0.05^(1 / (n t))``, which for its n = 890 batches and t = 34 epochs is a half-life of 7000.
     """
 
+    additive = False
     mean_loss: Tensor
 
     def __init__(
-        self, alpha: float = 1.9, delta: float = 3.0, *, half_life: float = 7000.0, weight: float = 1.0
+        self,
+        alpha: Annotated[float, AtLeast(1)] = 1.9,
+        delta: Above0 = 3.0,
+        *,
+        half_life: Above0 = 7000.0,
+        weight: AtLeast0 = 1.0,
     ) -> None:
         super().__init__(weight=weight)
-        check_setting("alpha", alpha, least=1.0)
-        check_setting("delta", delta, above=True)
-        check_setting("half_life", half_life, above=True)
         self.alpha, self.delta, self.half_life = alpha, delta, half_life
         self.register_buffer("mean_loss", torch.ones(()))
 
-    @property
-    def additive(self) -> bool:
-        return False
-
-    def compare(self, pairs: BoxPairs) -> Tensor:
+    def per_box(self, pairs: BoxPairs) -> Tensor:
         losses = 1.0 - pairs.iou.detach()
         degree = losses / self._mean(losses).clamp(min=NEGLIGIBLE)
         gain = degree / self.delta * torch.pow(self.alpha, self.delta - degree)
-        return gain * wiou_loss(pairs)
+        return gain * super().per_box(pairs)
 
     def _mean(self, losses: Tensor) -> Tensor:
         """Return the scalar running mean, with ``losses`` in it already in training."""
@@ -62,10 +65,8 @@ class WIoUv3Loss(OverlapLoss):
         self.mean_loss.copy_(after)
         return after
 
-    def extra_repr(self) -> str:
-        return f"alpha={self.alpha}, delta={self.delta}, half_life={self.half_life}, {super().extra_repr()}"
 
-
+@checked
 class GHMRLoss(BoxLoss):
     """Gradient-harmonised loss of codes: ``sqrt(x^2 + mu^2) - mu``, divided by how common its gradient norm is.
 
@@ -79,24 +80,18 @@ class GHMRLoss(BoxLoss):
     exponential moving average; mu 0.02, 10 bins and momentum 0.7 are those of the authors' configuration.
     """
 
-    space = "deltas"
-
+    additive = False
     bin_counts: Tensor
 
-    def __init__(self, mu: float = 0.02, *, bins: int = 10, momentum: float = 0.7, weight: float = 1.0) -> None:
+    def __init__(
+        self, mu: Above0 = 0.02, *, bins: AtLeast1 = 10, momentum: ShareBelow1 = 0.7, weight: AtLeast0 = 1.0
+    ) -> None:
         super().__init__(weight=weight)
-        check_setting("mu", mu, above=True)
-        check_setting("bins", bins, least=1.0)
-        check_setting("momentum", momentum, below=1.0)
         self.mu, self.bins, self.momentum = mu, bins, momentum
         self.register_buffer("bin_counts", torch.zeros(bins))
 
-    @property
-    def additive(self) -> bool:
-        return False
-
-    def per_box(self, predicted: Tensor, target: Tensor) -> Tensor:
-        error = predicted - target
+    def per_box(self, pairs: BoxPairs) -> Tensor:
+        error = pairs.code_errors
         length = torch.hypot(error, torch.full_like(error, self.mu))
         norm = (error / length).detach().abs()
         # x^2 / (sqrt(x^2 + mu^2) + mu) is the same without the difference of nearly equal numbers.
@@ -106,14 +101,10 @@ class GHMRLoss(BoxLoss):
         """Return ``(P, 4)`` weights of codes with these gradient norms, 0 to 1."""
         # What is not a number has no bin, and an index of it would reach outside of the table.
         index = (norm.nan_to_num(nan=1.0) * self.bins).long().clamp(max=self.bins - 1)
-        found = norm.new_zeros(self.bins).index_add(0, index.flatten(), torch.ones_like(norm).flatten())
-        found = self.total(found)
+        found = self.total(norm.new_zeros(self.bins).index_add(0, index.flatten(), torch.ones_like(norm).flatten()))
         number = found.sum()
         before = self.bin_counts.to(norm.dtype)
         average = torch.where(before.sum() > 0, torch.lerp(found, before, self.momentum), found)
         if self.training:
             self.bin_counts.copy_(torch.where(number > 0, average, before))
         return (number / (self.bins * average))[index]  # only bins that are not empty are read
-
-    def extra_repr(self) -> str:
-        return f"mu={self.mu}, bins={self.bins}, momentum={self.momentum}, {super().extra_repr()}"
