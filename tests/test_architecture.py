@@ -128,12 +128,12 @@ def _is_override(node: ast.AST) -> bool:
 
 @cache
 def _interface_methods() -> set[str]:
-    """Return the methods that a Protocol of the library explains."""
+    """Return the methods that a Protocol or an abstract class of the library explains."""
     return {
         member.name
         for path in LIBRARY
         for node in _tree(path).body
-        if isinstance(node, ast.ClassDef) and "Protocol" in {_dotted(base) for base in node.bases}
+        if isinstance(node, ast.ClassDef) and {"Protocol", "ABC"} & {_dotted(base) for base in node.bases}
         for member in node.body
         if isinstance(member, ast.FunctionDef) and ast.get_docstring(member)
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +147,9 @@ def build_parts(
         schedule=build(sections["schedule"]),
         make_loader=train_loader_maker(sections, settings, train, assigner, machine, length, orders=orders),
         evaluate=replace(evaluator, criterion=criterion),
-        draw=partial(evaluation_pictures, dataset=val, count=settings.eval.num_pictures),
+        draw=lambda evaluation: evaluation_pictures(
+            evaluation.detections, dataset=val, count=settings.eval.num_pictures
+        ),
         identity=_identity(settings, sections, train),
         num_images=len(train),
         notes=orders.notes,
