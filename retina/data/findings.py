@@ -119,6 +119,3 @@ def in_short(findings: Sequence[Finding]) -> list[str]:
     weighty = [f"{finding.fault.severity}: {finding}" for finding in findings if finding.fault.severity != "note"]
     rest = [str(replace(finding, places=())) for finding in findings if finding.fault.severity == "note"]
     return weighty + ([f"note: {'; '.join(rest)}"] if rest else [])
-
-
-Kind = Fault

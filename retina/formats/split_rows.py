@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from retina.data.annotations import NO_ID, Annotations, RawAnnotations, annotation_name, build_annotations
+from retina.data.annotations import NO_ID, Annotations, OnBadBox, RawAnnotations, annotation_name, build_annotations
 from retina.data.catalogue import LEFT_OUT
 from retina.data.findings import Findings, error, warning
 from retina.data.flat_text import FlatText
@@ -85,7 +85,7 @@ class SplitRows:
         self._num_of_image[image] += 1
 
     def annotations(
-        self, class_names: Sequence[str], root: str, *, exif: str, on_bad_box: str, on_bad_image: str
+        self, class_names: Sequence[str], root: str, *, exif: str, on_bad_box: OnBadBox, on_bad_image: str
     ) -> Annotations:
         """Return the flat arrays: images sorted by file name with ids from 1, category ids label + 1.
 
