@@ -55,7 +55,7 @@ def check_annotation(record: Any) -> list[Problem]:
     elif record.get("bbox") is None:
         found.append((catalogue.BOX_FROM_POLYGON, ""))
     area = record.get("area")
-    if not (is_number(area) and 0 <= area < math.inf):  # type: ignore[operator]
+    if not (is_number(area) and 0 <= area < math.inf):
         found.append((catalogue.AREA_ASSUMED, _found(area) if "area" in record else ""))
     if "iscrowd" not in record:
         found.append((catalogue.ISCROWD_ASSUMED, ""))
