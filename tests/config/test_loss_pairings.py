@@ -115,7 +115,7 @@ def test_a_checkpoint_that_reads_other_scores_than_it_learned_is_not_evaluated(t
         (["loss/classification=softmax_focal", "loss.classification.alpha=[0.2,0.2,0.2,0.2,0.2,0.2]"], "6 weights for"),
         (["loss/classification=softmax_focal", "+model.scores=sigmoid"], "model.scores=sigmoid does not fit"),
         (["loss.box.focal_gamma=-1"], "loss.box.focal_gamma must be at least 0, got -1"),
-        (["loss/box=focal_l1", "loss.box.beta=0.2"], "must be between 1/e = 0.368 and 1, got 0.2"),
+        (["loss/box=focal_l1", "loss.box.beta=0.2"], "must be between 0.367879 and 1, got 0.2"),
         (["loss/box=sum", "+loss.box.terms.l1.focal_gamma=1"], "loss.box.terms.l1.focal_gamma"),
     ],
 )
