@@ -60,11 +60,6 @@ class Finding:
     places: tuple[Place, ...]  # the first five
 
     @property
-    def kind(self) -> Fault:
-        """Return the fault."""
-        return self.fault
-
-    @property
     def what(self) -> str:
         """Return the fault's text in the number that fits."""
         return self.fault.one if self.count == 1 else self.fault.many
