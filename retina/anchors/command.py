@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import Progress
 
 from retina.anchors.coverage import Coverage, NetworkBoxes, measure_coverage
-from retina.anchors.drawn import write_pictures
 from retina.anchors.fit import FitGoal, Gain, Objective, class_weights, fit_anchors, gain
+from retina.anchors.pictures import write_pictures
 from retina.anchors.report import coverage_report
 from retina.anchors.tables import format_comparison, format_coverage, legend
 from retina.anchors.verdict import Verdict, refuse_existing, write_anchors
@@ -27,6 +24,7 @@ from retina.data.dataset import DetectionDataset
 from retina.data.findings import in_short
 from retina.data.transforms.resize import resized_size
 from retina.detection.assign import Assigner
+from retina.drawing.tables import progress
 from retina.errors import ConfigError, DataError
 from retina.files import write_text_atomically
 from retina.ranges import AtLeast1, Count, Matches, checked
@@ -171,8 +169,8 @@ def network_boxes(dataset: DetectionDataset, image: ImageSettings, *, seed: int)
 
 def measure(split: Split, assigner: Assigner) -> Coverage:
     """Return what ``assigner`` does for the boxes of ``split``, with a bar on a terminal."""
-    with _progress(f"{split.name} boxes", len(split.objects)) as tell:
-        return measure_coverage(assigner, split.objects, tell)
+    with progress(f"{split.name} boxes", len(split.objects)) as bar:
+        return measure_coverage(assigner, split.objects, bar.to)
 
 
 def report(split: Split, coverage: Coverage, assigner: Assigner) -> dict[str, Any]:
@@ -250,12 +248,3 @@ def _gain(
 def _shapes(assigner: Assigner) -> dict[str, Any]:
     values = asdict(assigner.anchors)
     return {name: list(value) if isinstance(value, tuple | list) else value for name, value in values.items()}
-
-
-@contextmanager
-def _progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Yield what is told the number done; a bar with the time left stands on stderr where that is a terminal."""
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda done: progress.update(task, completed=done)

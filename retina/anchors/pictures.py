@@ -3,32 +3,82 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-from retina.anchors.coverage import best_anchors, positive_anchors
+from retina.anchors.coverage import NetworkBoxes, best_anchors, measure_coverage, positive_anchors
+from retina.data.dataset import DetectionDataset
+from retina.data.transforms.resize import resized_size
 from retina.detection.anchors import AnchorGenerator
 from retina.detection.assign import Assigner
 from retina.detection.window import AnchorGrid
-from retina.drawing.boxes import CAPTION_BACKGROUND, SMALL_IMAGE
-from retina.drawing.colours import Color, class_color
-from retina.drawing.fonts import drawable
+from retina.drawing.colours import GREEN, LOST_COLOR, ORANGE, WHITE, YELLOW, Color, class_color, hexadecimal
+from retina.drawing.figures import new_axes, printable, styled, to_pixels
 from retina.drawing.labels import Pen, Rectangle, draw_label, place_labels
+from retina.drawing.sheets import captioned, contact_sheet, enlarged, side_by_side
+from retina.errors import DataError
+from retina.settings import ImageSettings
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # By how the best anchor does: at the upper threshold, between the two, below, and no anchor at all.
-REACHED: Color = (0, 158, 115)
-BETWEEN: Color = (240, 228, 66)
-BELOW: Color = (230, 159, 0)
-LOST: Color = (220, 0, 0)
+REACHED, BETWEEN, BELOW, LOST = GREEN, YELLOW, ORANGE, LOST_COLOR
 LEGEND = "green: best anchor is positive; yellow: between; orange: below; red: lost; white: the best anchor"
-_WHITE: Color = (255, 255, 255)
-_PLOT = 560  # px, a side of the plot of sizes
-_PLOT_RANGE = (4.0, 2048.0)  # px of the network
-_MARGIN = 44  # px, for the numbers at the axes
+_SIDES = (4.0, 2048.0)  # px of the network that the plot of sizes spans
+_MOST_FONT = 18  # px of captions: the panels of all levels stand side by side
 
 Named = tuple[str, Assigner]  # "before" or "after", and the anchors
+
+
+def write_pictures(
+    dataset: DetectionDataset,
+    objects: NetworkBoxes,
+    image: ImageSettings,
+    named: Sequence[Named],
+    out: Path,
+    num_pictures: int,
+) -> None:
+    """Write ``sizes.png``, ``shapes.png`` and ``num_pictures`` images with their boxes and best anchors into ``out``.
+
+    An image that cannot be read is left out and said.
+    """
+    sides = objects.boxes[:, 2:] - objects.boxes[:, :2]
+    sizes = sizes_figure(sides, [(name, assigner.anchors) for name, assigner in named])
+    Image.fromarray(to_pixels(sizes, dpi=120)).save(out / "sizes.png")
+    drawn = 0
+    for index in images_to_draw(objects, named, num_pictures):
+        try:
+            stored = dataset.sample(index).image
+        except DataError as error:
+            print(f"note: left out of the pictures: {error.what}")
+            continue
+        height, width = resized_size(*stored.shape[:2], short_side=image.short_side, long_side=image.long_side)
+        pixels = cv2.resize(stored, (width, height), interpolation=cv2.INTER_LINEAR)
+        canvas = (int(objects.canvases[index, 0]), int(objects.canvases[index, 1]))
+        boxes = objects.boxes[objects.image == index]
+        picture = boxes_beside_anchors(pixels, boxes, canvas, named)
+        Image.fromarray(picture).save(out / f"image_{dataset.image_ids[index]}.png")
+        if drawn == 0:
+            Image.fromarray(shapes_at_their_cells(pixels, named)).save(out / "shapes.png")
+        drawn += 1
+    print(f"pictures written to {out}" + (f" ({dataset.split} images; {LEGEND})" if drawn else ""))
+
+
+def images_to_draw(objects: NetworkBoxes, named: Sequence[Named], count: int) -> list[int]:
+    """Return ``count`` images: half of them those with the worst boxes under the first anchors, the others spread."""
+    present = np.unique(objects.image)
+    if count == 0:
+        return []
+    missing = 1.0 - measure_coverage(named[0][1], objects).best_iou
+    worst = np.argsort(-np.bincount(objects.image, missing**2, minlength=len(objects.canvases)), kind="stable")
+    spread = present[np.linspace(0, len(present) - 1, min(count, len(present))).round().astype(int)]
+    chosen = [*worst[: (count + 1) // 2].tolist(), *spread.tolist(), *worst.tolist()]
+    return [index for index in dict.fromkeys(chosen) if index in set(present.tolist())][:count]
 
 
 def boxes_beside_anchors(
@@ -42,25 +92,23 @@ def boxes_beside_anchors(
         canvas: (height, width) with padding.
         named: captions and anchors.
     """
-    zoom = 2 if max(image.shape[:2]) <= SMALL_IMAGE else 1
-    shown = cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC) if zoom > 1 else image
+    shown, zoom = enlarged(image)
     panels = []
     for name, assigner in named:
         grid = AnchorGrid(assigner.anchors, canvas)
         iou, anchor = best_anchors(grid, boxes)
         own = np.bincount(positive_anchors(assigner, grid, boxes, np.zeros(len(boxes)))[1], minlength=len(boxes))
-        colors = [_outcome(float(best), int(count), assigner) for best, count in zip(iou, own, strict=True)]
+        colors = [_outcome(best, int(count), assigner) for best, count in zip(iou, own, strict=True)]
         panel = _draw_pairs(shown, boxes * zoom, grid.anchors.numpy()[anchor] * zoom, colors, iou)
         reached = sum(color == REACHED for color in colors)
         panels.append(_captioned(panel, f"{name}: {reached} of {len(boxes)} boxes reached, {colors.count(LOST)} lost"))
-    return _side_by_side(panels)
+    return side_by_side(*panels)
 
 
 def shapes_at_their_cells(image: np.ndarray, named: Sequence[Named]) -> np.ndarray:
     """Return a row for each of ``named`` and a panel for each level: all shapes at the cell nearest to the middle."""
-    rows = []
+    panels = []
     for name, assigner in named:
-        panels = []
         for level, stride in enumerate(assigner.anchors.strides):
             picture = Image.fromarray(image).convert("L").convert("RGB")
             pen, offset = ImageDraw.Draw(picture), assigner.anchors.offset * stride
@@ -69,45 +117,48 @@ def shapes_at_their_cells(image: np.ndarray, named: Sequence[Named]) -> np.ndarr
                 pen.rectangle(anchor, outline=class_color(shape // len(assigner.anchors.aspect_ratios)), width=2)
             pen.ellipse([center[0] - 2, center[1] - 2, center[0] + 2, center[1] + 2], fill=class_color(level))
             panels.append(_captioned(np.array(picture), f"{name}, stride {stride}"))
-        rows.append(_side_by_side(panels))
-    return np.concatenate(rows)
+    return contact_sheet(panels, columns=len(panels) // len(named))
 
 
-def sizes_under_anchors(sides: np.ndarray, named: Sequence[tuple[str, AnchorGenerator]]) -> np.ndarray:
+def sizes_figure(sides: np.ndarray, named: Sequence[tuple[str, AnchorGenerator]]) -> Figure:
     """Return a plot for each of ``named``: how often boxes have which width and height, and the shapes of anchors.
 
     Args:
         sides: ``(N, 2)`` widths and heights in pixels of the network.
         named: captions and anchors; a level has one colour.
     """
-    low, high = np.log2(_PLOT_RANGE)
-    edges = np.linspace(low, high, 71)
-    logs = np.log2(sides.clip(*_PLOT_RANGE))
-    counts = np.histogram2d(logs[:, 1], logs[:, 0], bins=(edges, edges))[0][::-1]  # rows are heights, small ones below
-    shade = 255 - 215 * np.log1p(counts) / max(1e-9, np.log1p(counts).max())
-    heat = cv2.resize(shade.astype(np.uint8), (_PLOT, _PLOT), interpolation=cv2.INTER_NEAREST)
-    panels = []
-    for name, generator in named:
-        picture = Image.new("RGB", (_PLOT + 2 * _MARGIN, _PLOT + 2 * _MARGIN), _WHITE)
-        picture.paste(Image.fromarray(heat).convert("RGB"), (_MARGIN, _MARGIN))
-        pen = ImageDraw.Draw(picture)
-        _draw_axes(pen)
-        for level, stride in enumerate(generator.strides):
-            shapes = generator.shapes(stride).numpy()
-            for width, height in (shapes[:, 2:] - shapes[:, :2]).tolist():
-                x, y = _plot_position(width), _PLOT + 2 * _MARGIN - _plot_position(height)
-                pen.ellipse([x - 5, y - 5, x + 5, y + 5], fill=class_color(level), outline=_WHITE)
-        panels.append(_captioned(np.array(picture), name))
-    return _side_by_side(panels)
+    edges = np.geomspace(*_SIDES, 71)
+    ticks = [2**power for power in range(2, 12)]
+    widths, heights = sides.clip(*_SIDES).T
+    counts = np.histogram2d(heights, widths, bins=[edges, edges])[0]
+    with styled():
+        figure, axes = new_axes(1, len(named), size=(5.6 * len(named), 5.8))
+        for place, (name, generator) in zip(axes[0], named, strict=True):
+            place.pcolormesh(
+                edges, edges, np.log1p(counts), cmap="Greys", vmin=0, vmax=max(1e-9, np.log1p(counts).max())
+            )
+            for level, stride in enumerate(generator.strides):
+                shapes = generator.shapes(stride).numpy()
+                dots = {"color": hexadecimal(class_color(level)), "markeredgecolor": "white", "label": f"{stride:g}"}
+                place.plot(*(shapes[:, 2:] - shapes[:, :2]).T, "o", markersize=7, **dots)
+            place.set(xscale="log", yscale="log", xlim=_SIDES, ylim=_SIDES, aspect="equal", title=printable(name))
+            place.set(
+                xlabel="width, pixels of the network (darker: more boxes)", ylabel="height, pixels of the network"
+            )
+            place.set_xticks(ticks, list(map(str, ticks)))
+            place.set_yticks(ticks, list(map(str, ticks)))
+            place.minorticks_off()
+            place.legend(title="anchors of stride", loc="upper left", fontsize=8)
+    return figure
 
 
-def _outcome(iou: float, num_positives: int, assigner: Assigner) -> Color:
+def _outcome(iou: np.float32, num_positives: int, assigner: Assigner) -> Color:
     if num_positives == 0:
         return LOST
     # Compared as the assigner does, in float32.
-    if np.float32(iou) >= np.float32(assigner.positive_iou):
+    if iou >= np.float32(assigner.positive_iou):
         return REACHED
-    return BETWEEN if np.float32(iou) >= np.float32(assigner.negative_iou) else BELOW
+    return BETWEEN if iou >= np.float32(assigner.negative_iou) else BELOW
 
 
 def _draw_pairs(
@@ -117,7 +168,7 @@ def _draw_pairs(
     pen, picture = Pen.for_image(*size), Image.fromarray(image).copy()
     canvas = ImageDraw.Draw(picture)
     for anchor in anchors:
-        canvas.rectangle(_corners(anchor), outline=_WHITE, width=max(1, pen.line_width // 2))
+        canvas.rectangle(_corners(anchor), outline=WHITE, width=max(1, pen.line_width // 2))
     for box, color in zip(boxes, colors, strict=True):
         canvas.rectangle(_corners(box), outline=color, width=pen.line_width + (color == LOST))
     # Rounded down: 0.499 is not the 0.50 that would be positive.
@@ -133,32 +184,5 @@ def _corners(box: np.ndarray) -> Rectangle:
     return x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)
 
 
-def _plot_position(side: float) -> float:
-    low, high = np.log2(_PLOT_RANGE)
-    return _MARGIN + _PLOT * (float(np.log2(np.clip(side, *_PLOT_RANGE))) - low) / (high - low)
-
-
-def _draw_axes(pen: ImageDraw.ImageDraw) -> None:
-    end = _MARGIN + _PLOT
-    pen.rectangle([_MARGIN, _MARGIN, end, end], outline=CAPTION_BACKGROUND)
-    for power in range(2, 12):
-        text, font = drawable(str(2**power), 13)
-        position = _plot_position(2.0**power)
-        pen.text((position, end + 6), text, fill=CAPTION_BACKGROUND, font=font, anchor="mt")
-        pen.text((_MARGIN - 6, _PLOT + 2 * _MARGIN - position), text, fill=CAPTION_BACKGROUND, font=font, anchor="rm")
-    text, font = drawable("width and height in pixels of the network, darker: more boxes", 13)
-    pen.text((_MARGIN + _PLOT / 2, end + 26), text, fill=CAPTION_BACKGROUND, font=font, anchor="mt")
-
-
-def _captioned(image: np.ndarray, caption: str) -> np.ndarray:
-    font_size = min(Pen.for_image(*image.shape[:2]).font_size, 18)
-    strip = Image.new("RGB", (image.shape[1], 2 * font_size), CAPTION_BACKGROUND)
-    text, font = drawable(caption, font_size)
-    ImageDraw.Draw(strip).text((font_size // 2, font_size), text, fill=_WHITE, font=font, anchor="lm")
-    return np.concatenate([np.array(strip), image])
-
-
-def _side_by_side(panels: Sequence[np.ndarray]) -> np.ndarray:
-    gap = np.full((panels[0].shape[0], 6, 3), CAPTION_BACKGROUND, dtype=np.uint8)
-    parts = [part for panel in panels for part in (gap, panel)]
-    return np.concatenate(parts[1:], axis=1)
+def _captioned(picture: np.ndarray, caption: str) -> np.ndarray:
+    return captioned(picture, caption, font_size=min(Pen.for_image(*picture.shape[:2]).font_size, _MOST_FONT))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from retina.drawing.tables import format_table
+from retina.drawing.tables import format_table, one_line
 
 _COLUMNS = ("boxes", "reached", "between", "below", "mean IoU", "positives", "lost")
 MAX_CLASSES = 20
@@ -18,18 +18,27 @@ def format_coverage(title: str, report: Mapping[str, Any], *, max_classes: int =
     rows += [_cells(row, f"{row['name']} (annotated area)") for row in report["sizes_original"]]
     rows += [_cells(row, f"{row['name']} (on the network)") for row in report["sizes_network"]]
     text = [format_table(title, ("objects", *_COLUMNS), rows)]
-    text.append(format_table("", ("class", *_COLUMNS), [_cells(row) for row in classes[:max_classes]]).strip("\n"))
+    text.append(format_table("", ("class", *_COLUMNS), map(_cells, classes[:max_classes])))
     if len(classes) > max_classes:
         text.append(f"... {len(classes) - max_classes} more classes in anchors_report.json")
-    text.append(_level_table(report["levels"]))
+    levels = [
+        (
+            f"stride {level['stride']}",
+            f"{level['least_side']:.0f}-{level['greatest_side']:.0f}",
+            level["best_of_boxes"],
+            level["positives"],
+            _share(level["share"]),
+        )
+        for level in report["levels"]
+    ]
+    text.append(format_table("", ("level", "sides, px", "best for boxes", "positive anchors", "share"), levels))
     return "\n\n".join(text)
 
 
 def format_comparison(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
     """Return one table of rows named ``train before``, ``train after`` and so on."""
-    return format_table(
-        "before and after", ("objects", *_COLUMNS), [_cells(report["all"], name) for name, report in rows]
-    )
+    cells = [_cells(report["all"], name) for name, report in rows]
+    return format_table("before and after", ("objects", *_COLUMNS), cells)
 
 
 def legend(positive_iou: float, negative_iou: float) -> str:
@@ -40,34 +49,12 @@ def legend(positive_iou: float, negative_iou: float) -> str:
     )
 
 
-def _level_table(levels: Sequence[Mapping[str, Any]]) -> str:
-    rows = [
-        [
-            f"stride {level['stride']}",
-            f"{level['least_side']:.0f}-{level['greatest_side']:.0f}",
-            str(level["best_of_boxes"]),
-            str(level["positives"]),
-            _share(level["share"]),
-        ]
-        for level in levels
-    ]
-    columns = ("level", "sides, px", "best for boxes", "positive anchors", "share")
-    return format_table("", columns, rows).strip("\n")
-
-
-def _cells(row: Mapping[str, Any], name: str | None = None) -> list[str]:
-    label = "".join(letter if letter.isprintable() else "?" for letter in name or row["name"])
+def _cells(row: Mapping[str, Any], name: str | None = None) -> list[object]:
+    label = one_line(name or row["name"])
     if not row["boxes"]:
-        return [label, "0", *["-"] * (len(_COLUMNS) - 2), "0"]
+        return [label, 0, *[None] * (len(_COLUMNS) - 2), 0]
     shares = [_share(row[column]) for column in ("reached", "between", "below")]
-    return [
-        label,
-        str(row["boxes"]),
-        *shares,
-        f"{row['mean_iou']:.3f}",
-        f"{row['positives_per_box']:.1f}",
-        str(row["lost"]),
-    ]
+    return [label, row["boxes"], *shares, f"{row['mean_iou']:.3f}", f"{row['positives_per_box']:.1f}", row["lost"]]
 
 
 def _share(value: float) -> str:

@@ -16,8 +16,8 @@ from retina.benchmark.synthetic import synthetic_images, synthetic_scores, synth
 from retina.build import build
 from retina.commands.assemble import Sections, build_criterion, fit_to_loss, seed_everything
 from retina.config.signatures import read_signature
-from retina.detector import build_model
 from retina.machine import Machine
+from retina.models.network import build_model
 from retina.ranges import AtLeast1, checked
 from retina.settings import RunSettings, resolve_norm
 

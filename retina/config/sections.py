@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import is_dataclass
+from dataclasses import asdict, is_dataclass
 from typing import Any, TypeVar, get_type_hints
 
-from retina.config.signatures import Signature
+import yaml
+
+from retina.config.signatures import Signature, read_signature
 from retina.errors import ConfigError
+from retina.settings import resolve_norm
 
 T = TypeVar("T")
 
@@ -49,3 +52,29 @@ def construct(settings: type[T], values: Mapping[str, Any]) -> T:
         )
     except (TypeError, ValueError) as error:
         raise ConfigError(f"the settings cannot be used: {error}") from error
+
+
+def with_norm(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the section ``model`` with what ``norm=auto`` means, where its backbone has a choice of norms."""
+    signature = read_signature(str(model["backbone"].get("_target_")))
+    if signature is None or "norm" not in signature.parameters:
+        return dict(model)
+    return {**model, "norm": resolve_norm(str(model.get("norm", "auto")), model.get("weights", "imagenet"))}
+
+
+def as_text(settings: Any, sections: Mapping[str, Any]) -> str:
+    """Return the whole configuration of a run as YAML: the dataclass ``settings``, and the parts that were built."""
+    scalars = asdict(settings)
+    tree = {
+        name: {**sections.get(name, {}), **value} if isinstance(value, dict) else value
+        for name, value in scalars.items()
+    }
+    tree |= {name: node for name, node in sections.items() if name not in tree}
+    return yaml.dump(tree, Dumper=_PlainDumper, sort_keys=False, allow_unicode=True)
+
+
+class _PlainDumper(yaml.SafeDumper):
+    """Writes a value that stands in two places twice."""
+
+    def ignore_aliases(self, _: Any) -> bool:
+        return True

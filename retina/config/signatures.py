@@ -69,7 +69,7 @@ def defined_names(module: str) -> list[str]:
 def is_one_of(module: str, name: str, kind: str) -> bool:
     """Return whether ``module`` itself defines the class ``name``, and it is of the kind that ``kind`` names in full.
 
-    It is where it inherits from the class ``kind``, or has every public member of the Protocol ``kind``.
+    It is where it inherits from the class ``kind``, or has every method of the Protocol ``kind``.
     """
     classes: list[tuple[Path, ast.ClassDef]] = []
     for where, which in ((module, name), tuple(kind.rsplit(".", 1))):
@@ -81,7 +81,7 @@ def is_one_of(module: str, name: str, kind: str) -> bool:
     (own, *bases), (protocol, *_) = (_with_bases(*found) for found in classes)
     if any(node is protocol for node in bases):
         return True
-    wanted = {member for member in _members([protocol]) if not member.startswith("_")}
+    wanted = {member.name for member in protocol.body if isinstance(member, ast.FunctionDef)} - {"__call__"}
     return "Protocol" in map(_dotted, protocol.bases) and wanted <= _members([own, *bases])
 
 

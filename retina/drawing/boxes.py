@@ -5,19 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from retina.drawing.colours import Color, class_color
-from retina.drawing.fonts import drawable
+from retina.drawing.colours import CROWD_COLOR, class_color
 from retina.drawing.labels import Pen, Rectangle, draw_label, inclusive, place_labels, whole_pixels
-from retina.structures import BoxTargets, Detections
-
-SMALL_IMAGE = 400  # pixels of the long side, up to which a picture is shown at twice its size
-CAPTION_BACKGROUND: Color = (32, 32, 32)
-CROWD_COLOR: Color = (190, 190, 190)
+from retina.structures import Detections
 
 
 def draw_boxes(
@@ -64,30 +58,6 @@ def draw_boxes(
     return np.array(picture)
 
 
-def ground_truth_beside_detections(
-    image: np.ndarray, targets: BoxTargets, detections: Detections, class_names: Sequence[str]
-) -> np.ndarray:
-    """Return two captioned panels side by side: what is there and what was found.
-
-    Boxes of both are in pixels of ``image``; a small image is shown at twice its size.
-    """
-    zoom = 2 if max(image.shape[:2]) <= SMALL_IMAGE else 1
-    if zoom > 1:
-        image = cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
-    truth = draw_boxes(
-        image,
-        targets.boxes * zoom,
-        targets.labels,
-        class_names=class_names,
-        crowd_boxes=targets.crowd_boxes * zoom,
-    )
-    found = draw_boxes(image, detections.boxes * zoom, detections.labels, detections.scores, class_names=class_names)
-    left = _captioned(truth, f"ground truth ({len(targets.boxes)})")
-    right = _captioned(found, f"detections ({len(detections)})")
-    gap = np.full((left.shape[0], max(4, image.shape[1] // 100), 3), CAPTION_BACKGROUND, dtype=np.uint8)
-    return np.concatenate([left, gap, right], axis=1)
-
-
 def strong(detections: Detections, score_threshold: float) -> Detections:
     """Return the detections whose score is at least ``score_threshold``."""
     keep = detections.scores >= score_threshold
@@ -103,14 +73,6 @@ def _draw_dashed(canvas: ImageDraw.ImageDraw, rectangle: Rectangle, line_width: 
     for y in range(y1, y2, 2 * dash):
         for x in (x1, x2):
             canvas.line((x, y, x, min(y + dash, y2)), fill=CROWD_COLOR, width=line_width)
-
-
-def _captioned(image: np.ndarray, caption: str) -> np.ndarray:
-    font_size = Pen.for_image(*image.shape[:2]).font_size
-    strip = Image.new("RGB", (image.shape[1], 2 * font_size), CAPTION_BACKGROUND)
-    text, font = drawable(caption, font_size)
-    ImageDraw.Draw(strip).text((font_size // 2, font_size), text, fill=(255, 255, 255), font=font, anchor="lm")
-    return np.concatenate([np.array(strip), image])
 
 
 def _array(values: Any) -> np.ndarray:

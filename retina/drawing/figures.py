@@ -1,4 +1,7 @@
-"""How figures look, and figures as SVG and as pixels. Without a display and without any global state of matplotlib."""
+"""How figures look, and figures as SVG and as pixels: without a display, without any global state of matplotlib.
+
+matplotlib is imported where it is used: a run that draws no figure never loads it.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,20 @@ import unicodedata
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
+
+from retina.drawing.colours import LINE_COLORS, hexadecimal
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Black in pictures; in a page it becomes the colour of the text, which is light where the page is dark.
 INK = "#010203"
 GREY = "#8c8c8c"  # reads on white and on black
-# Source: Okabe and Ito 2008, Color Universal Design, without black and yellow, in an order of changing lightness.
-COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7")
+COLORS = tuple(map(hexadecimal, LINE_COLORS))
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 
 _MAX_NAME = 24
@@ -53,12 +56,16 @@ _STYLE: dict[Any, Any] = {
 
 def new_axes(rows: int, columns: int, *, size: tuple[float, float], **sharing: Any) -> tuple[Figure, np.ndarray]:
     """Return an empty figure of ``size`` inches with ``(rows, columns)`` axes."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=size, layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False, **sharing)
 
 
 def styled() -> AbstractContextManager[None]:
     """Return a context in which figures are drawn as all of ours are."""
+    import matplotlib as mpl
+
     return mpl.rc_context(_STYLE)
 
 
@@ -91,8 +98,7 @@ def label_ends(axes: Axes, names: Sequence[str], *, gap: float = 0.075) -> None:
         height = (y - axes.bbox.y0) / axes.bbox.height
         ends.append((min(max(float(np.nan_to_num(height)), 0.0), 1.0), line.get_color(), name))
     ends.sort(key=lambda end: end[0])
-    places = _apart([end[0] for end in ends], gap)
-    for place, (_, color, name) in zip(places, ends, strict=True):
+    for place, (_, color, name) in zip(_apart([end[0] for end in ends], gap), ends, strict=True):
         axes.annotate(
             name,
             (1.0, place),
@@ -106,11 +112,32 @@ def label_ends(axes: Axes, names: Sequence[str], *, gap: float = 0.075) -> None:
         )
 
 
+def number_bars(axes: Axes, values: Sequence[float] | np.ndarray, form: str = "") -> None:
+    """Write the numbers at the ends of horizontal bars; counts where there is no ``form``, such as ``.3g``."""
+    axes.set_xlim(0, max(map(float, values), default=0.0) * 1.18 or 1.0)
+    for row, value in enumerate(values):
+        text = format(value, form) if form else count(int(value))
+        axes.annotate(text, (float(value), row), xytext=(3, 0), textcoords="offset points", va="center", fontsize=8)
+
+
+def say_none(axes: Axes) -> None:
+    """Write that there is nothing to draw."""
+    axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", va="center", color=GREY)
+
+
+def count(number: int) -> str:
+    """Return ``number`` with marks between thousands, millions rounded."""
+    return f"{number:,}" if number < 1_000_000 else f"{number / 1e6:.1f} M"
+
+
 def to_svg(figure: Figure, *, name: str) -> str:
     """Return ``figure`` as one ``<svg>`` element without a background, its ink in the colour of the text around it.
 
     Ids inside begin with ``name``, so that several may stand in one page; the same figure gives the same text.
     """
+    import matplotlib as mpl
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
     with mpl.rc_context({**_STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a letter that the font does not have
         written = io.StringIO()
@@ -127,8 +154,16 @@ def to_svg(figure: Figure, *, name: str) -> str:
     return svg.replace(INK, "currentColor")
 
 
+def as_file(svg: str) -> str:
+    """Return the text of an ``.svg`` file of a figure: dark ink on white."""
+    style = 'style="color:#1b1b1f;background:#ffffff"'
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + svg.replace("<svg ", f"<svg {style} ", 1)
+
+
 def to_pixels(figure: Figure, *, dpi: int = 100) -> np.ndarray:
     """Return ``(H, W, 3)`` uint8 RGB pixels of ``figure`` on white."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     with styled(), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         figure.set_dpi(dpi)

@@ -1,27 +1,28 @@
-"""The same few images at every evaluation: ground truth beside detections."""
+"""The same few images at every evaluation: ground truth beside detections; and the first batch of a run."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from retina.data.dataset import DetectionDataset
-from retina.drawing.boxes import draw_boxes, ground_truth_beside_detections, strong
-from retina.evaluation.evaluate import Evaluation
-from retina.structures import Batch
+from retina.drawing.boxes import draw_boxes, strong
+from retina.drawing.labels import Pen
+from retina.drawing.sheets import captioned, enlarged, side_by_side
+from retina.structures import Batch, BoxTargets, Detections
 
 # Weaker detections hide the picture and are of no use to the eye; the numbers count them all.
 MIN_SCORE = 0.3
 
 
 def evaluation_pictures(
-    evaluation: Evaluation, *, dataset: DetectionDataset, count: int, min_score: float = MIN_SCORE
+    detections: Mapping[int, Detections], *, dataset: DetectionDataset, count: int, min_score: float = MIN_SCORE
 ) -> list[np.ndarray]:
     """Return ``count`` images of ``dataset`` with ground truth on the left and detections on the right.
 
     Args:
-        evaluation: of the whole data set.
+        detections: of every image of the data set, by its id, in its own frame.
         dataset: the images; those with objects are drawn first, spread evenly over the set.
         count: number of pictures, at most the number of images.
         min_score: weaker detections are not drawn.
@@ -29,9 +30,27 @@ def evaluation_pictures(
     pictures = []
     for index in spread_indices(np.diff(dataset.offsets) > 0, count):
         sample = dataset.sample(index)
-        found = strong(evaluation.detections[sample.image_id], min_score)
+        found = strong(detections[sample.image_id], min_score)
         pictures.append(ground_truth_beside_detections(sample.image, sample.targets, found, dataset.class_names))
     return pictures
+
+
+def ground_truth_beside_detections(
+    image: np.ndarray, targets: BoxTargets, detections: Detections, class_names: Sequence[str]
+) -> np.ndarray:
+    """Return two captioned panels side by side: what is there and what was found.
+
+    Boxes of both are in pixels of ``image``; a small image is shown at twice its size.
+    """
+    image, zoom = enlarged(image)
+    crowd_boxes = targets.crowd_boxes * zoom
+    truth = draw_boxes(image, targets.boxes * zoom, targets.labels, class_names=class_names, crowd_boxes=crowd_boxes)
+    found = draw_boxes(image, detections.boxes * zoom, detections.labels, detections.scores, class_names=class_names)
+    font_size = Pen.for_image(*image.shape[:2]).font_size
+    return side_by_side(
+        captioned(truth, f"ground truth ({len(targets.boxes)})", font_size=font_size),
+        captioned(found, f"detections ({len(detections)})", font_size=font_size),
+    )
 
 
 def batch_pictures(batch: Batch, class_names: Sequence[str]) -> list[np.ndarray]:

@@ -1,4 +1,4 @@
-"""Contact sheets of batches: what the network sees, with boxes, crowds, padding and a caption a picture."""
+"""Pictures put together: captions, contact sheets, and the images of a batch as the network sees them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,57 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-from retina.drawing.boxes import CAPTION_BACKGROUND, draw_boxes
+from retina.drawing.boxes import draw_boxes
+from retina.drawing.colours import CAPTION_BACKGROUND, WHITE
 from retina.drawing.fonts import drawable
 from retina.structures import Batch, BoxTargets, Sample
 
 CAPTION_SIZE = 13  # pixels of the font
+GAP = 6  # pixels between two pictures
+SMALL_IMAGE = 400  # pixels of the long side, up to which a picture is shown at twice its size
 _PADDING_COLORS = np.array([(60, 60, 60), (78, 78, 78)], dtype=np.uint8)
 _STRIPE = 8  # pixels
-_GAP = 6
+
+
+def captioned(picture: np.ndarray, caption: str, *, font_size: int = CAPTION_SIZE) -> np.ndarray:
+    """Return ``picture`` below a strip with ``caption``: one line, or two where a text with a colon is too wide."""
+    width = picture.shape[1]
+    shown, font = drawable(caption, font_size)
+    fits = font.getlength(shown) + 8 <= width or ": " not in shown
+    lines = [shown] if fits else list(shown.rpartition(": ")[::2])
+    strip = Image.new("RGB", (width, 2 * font_size * len(lines)), CAPTION_BACKGROUND)
+    for number, line in enumerate(lines):
+        place = (4, font_size * (2 * number + 1))
+        ImageDraw.Draw(strip).text(place, line, fill=WHITE, font=font, anchor="lm")
+    return np.concatenate([np.array(strip), picture])
+
+
+def enlarged(image: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return a small image at twice its size, a large one as it is, and the factor that boxes grow by."""
+    zoom = 2 if max(image.shape[:2]) <= SMALL_IMAGE else 1
+    return (cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC) if zoom > 1 else image), zoom
+
+
+def contact_sheet(panels: Sequence[np.ndarray], *, columns: int | None = None) -> np.ndarray:
+    """Return ``panels`` in rows of ``columns``; None: as many as make the sheet about square."""
+    columns = min(columns or math.ceil(math.sqrt(len(panels))), len(panels))
+    rows = [panels[first : first + columns] for first in range(0, len(panels), columns)]
+    width = max(panel.shape[1] for panel in panels)
+    heights = [max(panel.shape[0] for panel in row) for row in rows]
+    sheet_size = (sum(heights) + GAP * (len(rows) - 1), columns * width + GAP * (columns - 1), 3)
+    sheet = np.full(sheet_size, CAPTION_BACKGROUND, dtype=np.uint8)
+    top = 0
+    for row, height in zip(rows, heights, strict=True):
+        for column, panel in enumerate(row):
+            left = column * (width + GAP)
+            sheet[top : top + panel.shape[0], left : left + panel.shape[1]] = panel
+        top += height + GAP
+    return sheet
+
+
+def side_by_side(*pictures: np.ndarray) -> np.ndarray:
+    """Return pictures beside each other."""
+    return contact_sheet(pictures, columns=len(pictures))
 
 
 def batch_panels(batch: Batch, class_names: Sequence[str], *, least_side: int, num_anchors: int) -> list[np.ndarray]:
@@ -43,35 +86,17 @@ def batch_panels(batch: Batch, class_names: Sequence[str], *, least_side: int, n
 def stored_panel(sample: Sample, class_names: Sequence[str], *, least_side: int, most_side: int) -> np.ndarray:
     """Return a picture of a stored image with its objects, not larger than ``most_side`` unless it is enlarged."""
     height, width = sample.image.shape[:2]
-    scale = min(1.0, most_side / max(height, width))
-    image = sample.image
-    if scale < 1:
-        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    targets = _scaled(sample.targets, scale)
-    caption = f"stored: {width} x {height}, {_counts(targets)}"
+    caption = f"stored: {width} x {height}, {_counts(sample.targets)}"
+    image, targets = shrunk(sample, min(1.0, most_side / max(height, width)))
     return _panel(image, image.shape[:2], targets, class_names, caption, least_side=least_side)
 
 
-def contact_sheet(panels: Sequence[np.ndarray], *, columns: int | None = None) -> np.ndarray:
-    """Return ``panels`` in rows of ``columns``; None: as many as make the sheet about square."""
-    columns = min(columns or math.ceil(math.sqrt(len(panels))), len(panels))
-    rows = [panels[first : first + columns] for first in range(0, len(panels), columns)]
-    width = max(panel.shape[1] for panel in panels)
-    heights = [max(panel.shape[0] for panel in row) for row in rows]
-    sheet_size = (sum(heights) + _GAP * (len(rows) - 1), columns * width + _GAP * (columns - 1), 3)
-    sheet = np.full(sheet_size, CAPTION_BACKGROUND, dtype=np.uint8)
-    top = 0
-    for row, height in zip(rows, heights, strict=True):
-        for column, panel in enumerate(row):
-            left = column * (width + _GAP)
-            sheet[top : top + panel.shape[0], left : left + panel.shape[1]] = panel
-        top += height + _GAP
-    return sheet
-
-
-def side_by_side(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return two pictures beside each other."""
-    return contact_sheet([first, second], columns=2)
+def shrunk(sample: Sample, scale: float) -> tuple[np.ndarray, BoxTargets]:
+    """Return the image of ``sample`` and its boxes, smaller by the factor ``scale`` of at most 1."""
+    image, targets = sample.image, sample.targets
+    if scale < 1:
+        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return image, BoxTargets(targets.boxes * scale, targets.labels, targets.crowd_boxes * scale)
 
 
 def _panel(
@@ -86,14 +111,11 @@ def _panel(
     zoom = max(1, math.ceil(least_side / max(pixels.shape[:2])))
     picture = cv2.resize(pixels, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_NEAREST)
     _stripe(picture, size[0] * zoom, size[1] * zoom)
+    crowd_boxes = targets.crowd_boxes * zoom
     picture = draw_boxes(
-        picture,
-        targets.boxes * zoom,
-        targets.labels,
-        class_names=class_names,
-        crowd_boxes=targets.crowd_boxes * zoom,
+        picture, targets.boxes * zoom, targets.labels, class_names=class_names, crowd_boxes=crowd_boxes
     )
-    return np.concatenate([_caption(caption, picture.shape[1]), picture])
+    return captioned(picture, caption)
 
 
 def _stripe(picture: np.ndarray, height: int, width: int) -> None:
@@ -104,21 +126,6 @@ def _stripe(picture: np.ndarray, height: int, width: int) -> None:
     picture[:, width:] = stripes[:, width:]
 
 
-def _caption(text: str, width: int) -> np.ndarray:
-    """Return a strip of one line, or of two where ``text`` is wider than the picture."""
-    shown, font = drawable(text, CAPTION_SIZE)
-    lines = [shown] if font.getlength(shown) + 8 <= width else list(shown.rpartition(": ")[::2])
-    strip = Image.new("RGB", (width, 2 * CAPTION_SIZE * len(lines)), CAPTION_BACKGROUND)
-    for number, line in enumerate(lines):
-        place = (4, CAPTION_SIZE * (2 * number + 1))
-        ImageDraw.Draw(strip).text(place, line, fill=(255, 255, 255), font=font, anchor="lm")
-    return np.array(strip)
-
-
 def _counts(targets: BoxTargets) -> str:
     ignored = f", {len(targets.crowd_boxes)} ignored" if len(targets.crowd_boxes) else ""
     return f"{len(targets.boxes)} object{'s' if len(targets.boxes) != 1 else ''}{ignored}"
-
-
-def _scaled(targets: BoxTargets, scale: float) -> BoxTargets:
-    return BoxTargets(targets.boxes * scale, targets.labels, targets.crowd_boxes * scale)

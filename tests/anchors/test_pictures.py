@@ -3,18 +3,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from retina.anchors.coverage import NetworkBoxes
 from retina.anchors.pictures import (
     BELOW,
     BETWEEN,
     LOST,
     REACHED,
     boxes_beside_anchors,
+    images_to_draw,
     shapes_at_their_cells,
-    sizes_under_anchors,
+    sizes_figure,
 )
 from retina.detection.anchors import AnchorGenerator
 from retina.detection.assign import Assigner
-from retina.drawing.colours import class_color
+from retina.drawing.colours import class_color, hexadecimal
+from retina.drawing.figures import to_pixels
 
 WHITE = (255, 255, 255)
 
@@ -82,27 +85,56 @@ def test_every_level_shows_its_shapes_at_one_cell(image):
     picture = shapes_at_their_cells(image, [("before", Assigner(generator))] * 3)
     width = 2 * 640 + 6
     assert picture.shape[1] == width
-    strip = picture.shape[0] // 3 - 480
+    row = (picture.shape[0] + 6) // 3  # with the gap below it
+    strip = row - 6 - 480
     first = picture[strip : strip + 480, :640]
     # 32 and 64 px around the cell at (320, 240), each scale in a colour of its own.
     assert tuple(first[240, 304]) == class_color(0)
     assert tuple(first[240, 288]) == class_color(1)
-    assert (picture[: strip + 480] == picture[strip + 480 : 2 * (strip + 480)]).all()
+    assert (picture[: strip + 480] == picture[row : row + strip + 480]).all()
 
 
 def test_the_plot_is_dark_where_boxes_are_and_has_a_mark_for_every_shape():
     generator = AnchorGenerator((8,), scales=(1.0,), aspect_ratios=(1.0,))
-    sides = np.tile([[128.0, 16.0]], (50, 1))
-    picture = sizes_under_anchors(sides, [("before", generator)])
-    strip = picture.shape[0] - (560 + 88)
-    plot = picture[strip + 44 : strip + 44 + 560, 44 : 44 + 560]
-    column, row = (8 * int(560 * (np.log2(side) - 2) / 9 / 8) + 4 for side in (128, 16))  # the middle of a cell
-    assert plot[560 - row, column].max() < 80, "wide boxes stand to the right and below"
-    assert plot[row, column].min() == 255
-    at = round(560 * (np.log2(32) - 2) / 9)
-    assert tuple(plot[560 - at, at]) == class_color(0)
+    sides = np.concatenate([np.tile([[128.0, 16.0]], (50, 1)), [[1.0, 9000.0]]])
+    (place,) = sizes_figure(sides, [("before", generator)]).axes
+    mesh, (dots,) = place.collections[0], place.get_lines()
+    edges = mesh.get_coordinates()[0, :, 0]
+    counts = np.expm1(mesh.get_array())
+    row, column = (int(np.searchsorted(edges, side, side="right")) - 1 for side in (16, 128))
+    assert counts[row, column] == pytest.approx(50), "rows are heights: a wide box stands to the right and below"
+    assert counts[-1, 0] == pytest.approx(1), "a box beyond the plot stands at its border"
+    assert counts.sum() == pytest.approx(51)
+    np.testing.assert_allclose(dots.get_xydata(), [[32, 32]])
+    assert (place.get_xscale(), place.get_yscale()) == ("log", "log")
+    assert dots.get_color() == hexadecimal(class_color(0))
 
 
-def test_sizes_beyond_the_plot_stand_at_its_border():
-    picture = sizes_under_anchors(np.array([[1.0, 9000.0], [3.0, 5000.0]]), [("now", AnchorGenerator())] * 2)
-    assert picture.dtype == np.uint8
+def test_every_set_of_anchors_has_a_plot():
+    figure = sizes_figure(np.array([[10.0, 10.0]]), [("before", AnchorGenerator()), ("after", AnchorGenerator())])
+    assert [place.get_title(loc="left") for place in figure.axes] == ["before", "after"]
+    assert to_pixels(figure, dpi=30).dtype == np.uint8
+
+
+NAMED = [("before", Assigner())]
+
+
+def objects_in(images: list[int], num_images: int, bad: int) -> NetworkBoxes:
+    """A box of 32 px on an anchor in each of the images; in the bad one it is a sliver."""
+    boxes = np.tile(np.array([[48.0, 48, 80, 80]], dtype=np.float32), (len(images), 1))
+    boxes[images.index(bad), 3] = 49
+    return NetworkBoxes(boxes, np.array(images), np.full((num_images, 2), 128), np.zeros(len(images), int),
+                        np.ones(len(images)))  # fmt: skip
+
+
+def test_the_worst_image_comes_first_and_images_without_boxes_never():
+    objects = objects_in([1, 2, 3, 5, 7, 8], 10, bad=5)
+    chosen = images_to_draw(objects, NAMED, 4)
+    assert chosen[0] == 5
+    assert len(chosen) == len(set(chosen)) == 4
+    assert {1, 8} & set(chosen), "others are spread over the set"
+    assert set(images_to_draw(objects, NAMED, 30)) == {1, 2, 3, 5, 7, 8}
+
+
+def test_no_image_is_drawn_where_none_is_asked_for():
+    assert images_to_draw(objects_in([0], 1, bad=0), NAMED, 0) == []

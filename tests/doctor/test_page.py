@@ -1,21 +1,18 @@
 from __future__ import annotations
 
-import base64
 import re
 from html.parser import HTMLParser
 
-import cv2
-import numpy as np
 import torch
 
 from retina.doctor.cases import cases_of, gallery
 from retina.doctor.detector_view import Lens
 from retina.doctor.examine import examine
-from retina.doctor.page import html_page, picture_uri
+from retina.doctor.page import html_page
 
 EVIL = "<script>alert(1)</script>\"'&"
 LENS = Lens(lambda h, w: (h, w), lambda boxes, canvas: torch.zeros(len(boxes)), 100, 2)
-VOID = {"meta", "img", "br", "line", "circle", "rect"}
+VOID = {"meta", "img", "br"}
 
 
 class Checked(HTMLParser):
@@ -33,10 +30,14 @@ class Checked(HTMLParser):
         self.tags.add(tag)
         values = dict(attrs)
         self.ids |= {values["id"]} if "id" in values else set()
-        self.links += [values["href"]] if "href" in values else []
+        self.links += [values[name] for name in ("href", "xlink:href") if name in values]
         self.sources += [values["src"]] if "src" in values else []
         if tag not in VOID:
             self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        self.handle_endtag(tag)
 
     def handle_endtag(self, tag):
         assert tag in VOID or self.open.pop() == tag
@@ -54,7 +55,8 @@ def test_the_page_stands_alone_and_every_link_leads_somewhere(data):
     checked = Checked()
     checked.feed(text)
     assert checked.open == []
-    assert not re.search(r"https?://|@import|url\(", text)
+    # Names of XML's own vocabularies are no addresses to fetch.
+    assert not re.search(r"https?://|@import|url\((?!#)", re.sub(r'xmlns(:xlink)?="[^"]*"', "", text))
     assert all(source.startswith("data:image/jpeg;base64,") for source in checked.sources)
     assert len(checked.sources) >= 4
     assert {link[1:] for link in checked.links} <= checked.ids
@@ -78,7 +80,7 @@ def test_the_verdict_is_that_of_the_worst_finding(data):
     text = page_of(data)
     assert 'class="verdict error"' in text
     assert "Training will refuse this data set" in text
-    assert "image 11 &#x27;train_1.jpg&#x27;" in text
+    assert "image 11 &#39;train_1.jpg&#39;" in text
 
 
 def test_a_split_that_cannot_be_opened_has_a_tile(data):
@@ -86,9 +88,8 @@ def test_a_split_that_cannot_be_opened_has_a_tile(data):
     assert "could not be opened" in page_of(data)
 
 
-def test_pictures_are_part_of_the_page():
-    picture = np.full((20, 30, 3), (200, 30, 40), dtype=np.uint8)
-    content = base64.b64decode(picture_uri(picture).partition(",")[2])
-    decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    assert decoded.shape == (20, 30, 3)
-    assert np.abs(decoded[..., ::-1].astype(int) - picture).max() < 12
+def test_a_split_without_objects_has_no_view_and_no_link_to_one(data):
+    data.content["annotations"] = []
+    text = page_of(data)
+    assert "What the detector will see of train" not in text
+    assert "What the detector will see of val" in text

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from retina.drawing.boxes import draw_boxes, ground_truth_beside_detections, strong
+from retina.drawing.boxes import draw_boxes, strong
 from retina.drawing.colours import class_color
 from retina.structures import BoxTargets, Detections
 
@@ -76,27 +76,6 @@ def test_lists_of_different_length_are_refused(image):
 def found(*scores: float) -> Detections:
     count = len(scores)
     return Detections(torch.tensor([[20.0, 60, 90, 140]] * count), torch.tensor(scores), torch.ones(count).long())
-
-
-def test_two_panels_show_each_its_own_boxes():
-    image = np.full((450, 500, 3), 90, dtype=np.uint8)
-    targets = BoxTargets(torch.tensor([[20.0, 60, 90, 140]]), torch.tensor([0]), torch.tensor([[100.0, 100, 200, 200]]))
-    picture = ground_truth_beside_detections(image, targets, found(0.9), NAMES)
-    left, right = picture[:, :500], picture[:, -500:]
-    assert has_color(left, class_color(0))
-    assert not has_color(left, class_color(1))
-    assert has_color(right, class_color(1))
-    assert not has_color(right, class_color(0))
-    assert picture.shape[0] > 450, "captions stand above the image"
-    assert picture.shape[1] > 1000
-
-
-def test_small_images_are_shown_at_twice_their_size():
-    image = np.full((200, 256, 3), 90, dtype=np.uint8)
-    picture = ground_truth_beside_detections(image, BoxTargets.empty(), found(0.9), NAMES)
-    assert picture.shape[1] > 2 * 512
-    panel = picture[-400:, -512:]
-    assert tuple(panel[200, 2 * 20]) == class_color(1), "the box grew with the image"
 
 
 def test_weak_detections_are_left_out():

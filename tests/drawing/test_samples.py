@@ -5,8 +5,13 @@ import numpy as np
 import torch
 
 from retina.data.dataset import DetectionDataset
-from retina.drawing.samples import batch_pictures, evaluation_pictures, spread_indices
-from retina.evaluation.evaluate import Evaluation
+from retina.drawing.colours import class_color
+from retina.drawing.samples import (
+    batch_pictures,
+    evaluation_pictures,
+    ground_truth_beside_detections,
+    spread_indices,
+)
 from retina.structures import AnchorTargets, Batch, BoxTargets, Detections, ImageBatch
 
 
@@ -42,9 +47,35 @@ def test_pictures_of_an_evaluation_are_always_of_the_same_images(tmp_path, annot
     dataset = DetectionDataset(tmp_path, annotations_file, name="tiny", split="val")
     with torch.inference_mode():  # as an evaluation makes them
         detections = {entry["id"]: found(0.9, 0.1) for entry in instances["images"]}
-    evaluation = Evaluation({}, [], detections)
-    pictures = evaluation_pictures(evaluation, dataset=dataset, count=2)
+    pictures = evaluation_pictures(detections, dataset=dataset, count=2)
     assert [picture.shape[1] > 2 * 2 * width for picture, width in zip(pictures, (150, 60), strict=True)] == [True] * 2
-    assert (pictures[0] == evaluation_pictures(evaluation, dataset=dataset, count=2)[0]).all()
-    assert len(evaluation_pictures(evaluation, dataset=dataset, count=10)) == 3
-    assert evaluation_pictures(evaluation, dataset=dataset, count=0) == []
+    assert (pictures[0] == evaluation_pictures(detections, dataset=dataset, count=2)[0]).all()
+    assert len(evaluation_pictures(detections, dataset=dataset, count=10)) == 3
+    assert evaluation_pictures(detections, dataset=dataset, count=0) == []
+
+
+def has_color(picture: np.ndarray, color: tuple[int, int, int]) -> bool:
+    return bool((picture == color).all(axis=-1).any())
+
+
+def test_two_panels_show_each_its_own_boxes():
+    image = np.full((450, 500, 3), 90, dtype=np.uint8)
+    seen = Detections(torch.tensor([[20.0, 60, 90, 140]]), torch.tensor([0.9]), torch.tensor([1]))
+    targets = BoxTargets(torch.tensor([[20.0, 60, 90, 140]]), torch.tensor([0]), torch.tensor([[100.0, 100, 200, 200]]))
+    picture = ground_truth_beside_detections(image, targets, seen, ("cat", "dog"))
+    left, right = picture[:, :500], picture[:, -500:]
+    assert has_color(left, class_color(0))
+    assert not has_color(left, class_color(1))
+    assert has_color(right, class_color(1))
+    assert not has_color(right, class_color(0))
+    assert picture.shape[0] > 450, "captions stand above the image"
+    assert picture.shape[1] > 1000
+
+
+def test_small_images_are_shown_at_twice_their_size():
+    image = np.full((200, 256, 3), 90, dtype=np.uint8)
+    seen = Detections(torch.tensor([[20.0, 60, 90, 140]]), torch.tensor([0.9]), torch.tensor([1]))
+    picture = ground_truth_beside_detections(image, BoxTargets.empty(), seen, ("cat", "dog"))
+    assert picture.shape[1] > 2 * 512
+    panel = picture[-400:, -512:]
+    assert tuple(panel[200, 2 * 20]) == class_color(1), "the box grew with the image"

@@ -3,8 +3,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from retina.drawing.boxes import CAPTION_BACKGROUND, CROWD_COLOR
-from retina.drawing.colours import class_color
+from retina.drawing.colours import CAPTION_BACKGROUND, CROWD_COLOR, class_color
 from retina.drawing.sheets import CAPTION_SIZE, batch_panels, contact_sheet, side_by_side, stored_panel
 from retina.structures import AnchorTargets, Batch, BoxTargets, ImageBatch, Sample
 
@@ -62,8 +61,8 @@ def test_a_batch_is_not_changed():
 def test_captions_say_what_is_seen(monkeypatch):
     told = []
     monkeypatch.setattr(
-        "retina.drawing.sheets._caption",
-        lambda text, width: told.append(text) or np.zeros((2, width, 3), np.uint8),
+        "retina.drawing.sheets.captioned",
+        lambda picture, caption: told.append(caption) or picture,
     )
     panels()
     stored_panel(
