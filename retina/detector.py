@@ -15,7 +15,6 @@ from torch import nn
 
 from retina.build import build
 from retina.config.saved import model_config_from
-from retina.config.signatures import read_signature
 from retina.data.augment import Augment
 from retina.data.collate import Collate
 from retina.data.images import read_image, read_shrunk
@@ -25,7 +24,8 @@ from retina.drawing.boxes import draw_boxes, strong
 from retina.errors import CheckpointError, ConfigError, first_five
 from retina.evaluation.detect import detect, evaluation_mode, to_coco_results, to_original_frame
 from retina.machine import Machine
-from retina.settings import ImageSettings, resolve_norm
+from retina.models.network import build_model
+from retina.settings import ImageSettings
 from retina.structures import BoxTargets, Detections, Sample
 from retina.training.checkpoint import load_checkpoint, resolve_checkpoint
 
@@ -203,29 +203,6 @@ class Detector:
                 fix="evaluate on a data set with the same class names",
             )
         return [ids[name] for name in self.class_names]
-
-
-def build_model(
-    node: Mapping[str, Any],
-    *,
-    num_classes: int,
-    num_anchors: int,
-    machine: Machine,
-    channels_last: bool = True,
-    load_weights: bool = True,
-) -> nn.Module:
-    """Build the network of the section ``model`` on its device; ``load_weights`` False: a checkpoint brings them."""
-    backbone = node["backbone"]
-    signature = read_signature(backbone["_target_"])
-    if signature is not None and "norm" in signature.parameters:
-        backbone = {**backbone, "norm": resolve_norm(node.get("norm", "auto"), node.get("weights"))}
-    model = build(
-        {**node, "backbone": backbone},
-        num_classes=num_classes,
-        num_anchors=num_anchors,
-        load_weights=load_weights,
-    )
-    return model.to(machine.device, memory_format=torch.channels_last if channels_last else torch.contiguous_format)
 
 
 def _load_model(node: Mapping[str, Any], state: Mapping[str, Any], num_anchors: int, machine: Machine) -> nn.Module:

@@ -129,7 +129,8 @@ def sizes_figure(sides: np.ndarray, named: Sequence[tuple[str, AnchorGenerator]]
     """
     edges = np.geomspace(*_SIDES, 71)
     ticks = [2**power for power in range(2, 12)]
-    counts = np.histogram2d(*sides.clip(*_SIDES).T[::-1], bins=(edges, edges))[0]  # rows are heights
+    widths, heights = sides.clip(*_SIDES).T
+    counts = np.histogram2d(heights, widths, bins=[edges, edges])[0]
     with styled():
         figure, axes = new_axes(1, len(named), size=(5.6 * len(named), 5.8))
         for place, (name, generator) in zip(axes[0], named, strict=True):

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
 from retina.benchmark.flops import convolution_peak
-from retina.benchmark.measure import report
-from retina.benchmark.speed import Variant, Workload, add_memory, measure_speed, variants
+from retina.benchmark.measure import peak_memory, report
+from retina.benchmark.speed import Variant, Workload, measure_speed, variants
 from retina.benchmark.steps import Detection, TrainStep, without_progress
 from retina.benchmark.synthetic import synthetic_images, synthetic_scores, synthetic_targets
 from retina.build import build
 from retina.commands.assemble import Sections, build_criterion, fit_to_loss, seed_everything
 from retina.config.signatures import read_signature
-from retina.detector import build_model
 from retina.machine import Machine
+from retina.models.network import build_model
 from retina.ranges import AtLeast1, checked
 from retina.settings import RunSettings, resolve_norm
 
@@ -63,12 +64,9 @@ class Measured:
         """Return the same with other values of settings, by their dotted paths."""
         settings, sections = self.settings, deepcopy(dict(self.sections))
         for path, value in changes.items():
-            first, *inner, name = path.split(".")
+            first, name = path.split(".")[0], path.rpartition(".")[2]
             if first in sections:
-                node = sections[first]
-                for part in inner:
-                    node = node[part]
-                node[name] = value
+                _around(sections, path)[name] = value
             else:
                 settings = replace(settings, **{first: replace(getattr(settings, first), **{name: value})})
         return replace(self, settings=settings, sections=sections)
@@ -88,7 +86,8 @@ def run(settings: Settings, sections: Sections) -> None:
     rows = measure_speed(workloads, repeats=measuring.repeats, peaks=peaks)
     del workloads  # gives the memory back before other processes need it
     if measuring.memory:
-        add_memory(rows, prepare, [(measured, variant) for variant in rows_wanted])
+        for row, variant in zip(rows, rows_wanted, strict=True):
+            row["MiB"] = peak_memory(prepare, measured, variant)
     height, width = canvas_of(settings)
     report(
         "benchmark",
@@ -119,14 +118,17 @@ def switched_off(measured: Measured) -> dict[str, Any]:
 
 def _differs(measured: Measured, path: str, value: Any) -> bool:
     """Return whether what is built has the setting at ``path``, with another value; some losses have it not."""
-    first, *inner, name = path.split(".")
+    first, name = path.split(".")[0], path.rpartition(".")[2]
     if first not in measured.sections:
         return getattr(getattr(measured.settings, first), name) != value
-    node = measured.sections[first]
-    for part in inner:
-        node = node[part]
+    node = _around(measured.sections, path)
     signature = read_signature(node["_target_"]) if "_target_" in node else None
     return signature is not None and name in signature.settings and node.get(name) != value
+
+
+def _around(sections: Sections, path: str) -> Any:
+    """Return the mapping in which the setting at ``path`` stands."""
+    return functools.reduce(lambda node, name: node[name], path.split(".")[:-1], sections)
 
 
 def prepare(measured: Measured, variant: Variant) -> Callable[[], object]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+
+from retina.benchmark.measure import alternate
 
 # The shape of a head's convolution on P3 of an 800 px image: most of a RetinaNet's arithmetic.
 _CHANNELS, _CANVAS = 256, (100, 136)
@@ -39,18 +40,10 @@ def convolution_peak(
     features = torch.randn(images, _CHANNELS, *_CANVAS, device=device).to(memory_format=torch.channels_last)
     with autocast():
         features = features.to(layer(features[:1]).dtype)  # else the conversion would be timed
-        seconds = min(_seconds(lambda: layer(features)) for _ in range(repeats + 1))
-    return convolution_flops(images, _CHANNELS, _CANVAS) / seconds
+        timing = alternate({"peak": lambda: layer(features)}, repeats=repeats, warmup=1)["peak"]
+    return convolution_flops(images, _CHANNELS, _CANVAS) / min(timing.seconds)
 
 
 def convolution_flops(images: int, channels: int, canvas: tuple[int, int]) -> int:
     """Return the operations of a 3x3 convolution that keeps its channels: a product and a sum each weight and pixel."""
     return 2 * 9 * channels**2 * images * canvas[0] * canvas[1]
-
-
-def _seconds(function: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    function()
-    if torch.cuda.is_initialized():
-        torch.cuda.synchronize()
-    return time.perf_counter() - start

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import datetime
 import gc
-import json
 import os
 import re
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -20,6 +18,7 @@ from typing import Any
 
 import torch
 
+from retina.files import write_json_atomically, write_text_atomically
 from retina.training.manifest import describe_environment
 
 Function = Callable[[], object]
@@ -82,8 +81,14 @@ def peak_memory(prepare: Callable[..., Function], *arguments: Any) -> float | No
     Returns:
         None where the system does not tell: no ``/proc``, or a kernel that does not reset the peak.
     """
-    with _environment(_GIVE_BACK), ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
-        return executor.submit(_rise, prepare, arguments, torch.get_num_threads()).result()
+    before = dict(os.environ)
+    os.environ.update(_GIVE_BACK)  # for the process that is started
+    try:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
+            return executor.submit(_rise, prepare, arguments, torch.get_num_threads()).result()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def report(
@@ -112,20 +117,20 @@ def report(
         return
     path = folder / f"{machine['date']}-{subject}"
     folder.mkdir(parents=True, exist_ok=True)
-    path.with_suffix(".md").write_text(text, encoding="utf-8")
+    write_text_atomically(path.with_suffix(".md"), text)
     kept = {"subject": subject, "machine": machine, "notes": list(notes), "rows": [dict(row) for row in rows]}
-    path.with_suffix(".json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    write_json_atomically(path.with_suffix(".json"), kept, indent=1)
     print(f"written to {path}.md and {path}.json")
 
 
 def markdown_table(rows: Sequence[Mapping[str, object]]) -> str:
     """Return ``rows`` as a table whose columns are padded to one width; a row may lack columns of others."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    cells = [columns, *([_cell(row.get(name, "")) for name in columns] for row in rows)]
-    widths = [max(len(line[place]) for line in cells) for place in range(len(columns))]
-    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
-             for line in cells]  # fmt: skip
-    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
+    columns = dict.fromkeys(name for row in rows for name in row)
+    cells = [[name, *(_cell(row.get(name, "")) for row in rows)] for name in columns]
+    widths = [max(map(len, column)) for column in cells]
+    padded = [[cell.ljust(width) for cell in column] for column, width in zip(cells, widths, strict=True)]
+    names, *lines = (f"| {' | '.join(line)} |" for line in zip(*padded, strict=True))
+    return "\n".join([names, f"|{'|'.join('-' * (width + 2) for width in widths)}|", *lines])
 
 
 def describe_machine() -> dict[str, str]:
@@ -181,18 +186,3 @@ def _rise(prepare: Callable[..., Function], arguments: Sequence[Any], threads: i
 def _status_kib(name: str) -> int | None:
     match = re.search(rf"^{name}:\s+(\d+) kB$", _STATUS.read_text(encoding="ascii", errors="replace"), re.MULTILINE)
     return int(match[1]) if match else None
-
-
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for the processes started inside."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

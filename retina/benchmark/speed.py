@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from retina.benchmark.flops import count_flops
-from retina.benchmark.measure import Timing, alternate, peak_memory
+from retina.benchmark.measure import Timing, alternate
 
 Work = Literal["train", "detect"]
 
@@ -82,13 +82,3 @@ def measure_speed(workloads: Sequence[Workload], *, repeats: int, peaks: Mapping
             }
         )
     return rows
-
-
-def add_memory(
-    rows: Sequence[dict[str, Any]],
-    prepare: Callable[..., Callable[[], object]],
-    arguments: Sequence[Sequence[Any]],
-) -> None:
-    """Add to each row, in place, the MiB that a step adds: ``prepare(*arguments)`` in a process of its own."""
-    for row, of_row in zip(rows, arguments, strict=True):
-        row["MiB"] = peak_memory(prepare, *of_row)

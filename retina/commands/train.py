@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,14 +25,14 @@ from retina.commands.assemble import (
     seed_everything,
     train_loader_maker,
 )
-from retina.config.saved import as_text
+from retina.config.sections import as_text
 from retina.data.checks.start import check_on_main_rank
 from retina.data.dataset import DetectionDataset
-from retina.detector import build_model
 from retina.drawing.samples import evaluation_pictures
 from retina.errors import CheckpointError, ConfigError, first_five
 from retina.files import write_text_atomically
 from retina.machine import Machine, resolve_device_type
+from retina.models.network import build_model
 from retina.settings import RunSettings, resolve_norm
 from retina.training.checkpoint import load_checkpoint, resolve_checkpoint
 from retina.training.manifest import update_manifest, write_manifest
@@ -147,9 +148,7 @@ def build_parts(
         schedule=build(sections["schedule"]),
         make_loader=train_loader_maker(sections, settings, train, assigner, machine, length, orders=orders),
         evaluate=replace(evaluator, criterion=criterion),
-        draw=lambda evaluation: evaluation_pictures(
-            evaluation.detections, dataset=val, count=settings.eval.num_pictures
-        ),
+        draw=lambda found: evaluation_pictures(found.detections, dataset=val, count=settings.eval.num_pictures),
         identity=_identity(settings, sections, train),
         num_images=len(train),
         notes=orders.notes,
@@ -162,9 +161,9 @@ def _build_panels(settings: RunSettings, evaluator: Any, assigner: Any, criterio
     """Build what shows the losses of a few validation images during training; None where nobody asks for it."""
     if settings.log.focal_every in (0, "0"):
         return None
-    from retina.lab.looking import build_panels
-
-    return build_panels(settings, evaluator, assigner, criterion, machine)
+    # Of the second ring, and large: only a run that asks for it imports it.
+    looking = importlib.import_module("retina.lab.looking")
+    return looking.build_panels(settings, evaluator, assigner, criterion, machine)
 
 
 def _identity(settings: RunSettings, sections: Sections, train: DetectionDataset) -> dict[str, Any]:

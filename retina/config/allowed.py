@@ -124,7 +124,7 @@ def _wrong_items(path: str, value: Any, allowed: Allowed, beside: Mapping[str, A
     elif isinstance(value, list | tuple):
         for item in value:
             if not allowed.item.accepts(item):
-                yield path, f"{path} must be {allowed.text}, got {shown(item)} in it"
+                yield path, f"{path} must be a list, each {allowed.item.text}, got {shown(item)} in it"
 
 
 def _read_subscript(annotation: ast.Subscript, lookup: Lookup) -> Allowed:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from retina.config.allowed import shown, violations
+from retina.config.allowed import ANY, shown, violations
 from retina.config.compose import UNKNOWN
 from retina.config.mistakes import Mistake, first_of_each_path, nearest
 from retina.config.signatures import Parameter, Signature, defined_names, read_signature
@@ -30,7 +30,7 @@ def check_tree(
     """
     mistakes = [*check_settings(tree, settings), *check_nodes(tree, settings)]
     told = {mistake.path for mistake in mistakes}
-    mistakes += [mistake for mistake in _check_against(tree, before) if mistake.path not in told]
+    mistakes += [mistake for mistake in _check_against(tree, before, settings) if mistake.path not in told]
     for path in _MUST_EXIST:
         value = tree.get(path)
         if isinstance(value, str) and value != UNKNOWN and not Path(value).exists():
@@ -113,32 +113,41 @@ def _kept(settings: Signature | None, path: str) -> Mapping[str, Parameter]:
     return settings.settings if settings is not None else {}
 
 
-def _check_against(tree: Mapping[str, Any], reference: Mapping[str, Any]) -> list[Mistake]:
+def _check_against(
+    tree: Mapping[str, Any], reference: Mapping[str, Any], settings: Signature | None
+) -> Iterator[Mistake]:
     """Check that what is a number or a truth value in ``reference`` still is one: for what no signature tells."""
     before = dict(leaves(reference))
-    mistakes = []
     for path, value in leaves(tree):
         old = before.get(path)
-        if value in (None, UNKNOWN) or old in (None, UNKNOWN) or isinstance(old, str) or _is_understood(tree, path):
+        if value in (None, UNKNOWN) or old in (None, UNKNOWN) or isinstance(old, str):
             continue
         wanted = "true or false" if isinstance(old, bool) else "a list" if isinstance(old, list) else "a number"
-        if isinstance(value, str) or isinstance(value, bool) != isinstance(old, bool):
-            mistakes.append(Mistake(f"{path} must be {wanted}, got {shown(value)}", path=path))
-    return mistakes
+        differs = isinstance(value, str) or isinstance(value, bool) != isinstance(old, bool)
+        if differs and not _is_understood(tree, path, settings):
+            yield Mistake(f"{path} must be {wanted}, got {shown(value)}", path=path)
 
 
-def _is_understood(tree: Any, path: str) -> bool:
-    """Return whether a signature of ours says what the value at ``path`` may be."""
-    *sections, name = path.split(".")
-    for section in sections:
-        tree = tree[int(section)] if isinstance(tree, list) else tree[section]
-    if "_target_" not in tree:
-        return len(sections) <= 1
+def _is_understood(tree: Any, path: str, settings: Signature | None) -> bool:
+    """Return whether the command's settings, or the innermost target around it, say what the value may be."""
+    known: Mapping[str, Parameter] = settings.settings if settings is not None else {}
+    parameter = None
+    for name in path.split("."):
+        if _is_built(tree):
+            known = {**_settings_of(str(tree["_target_"])), **known}
+        parameter = known.get(name) or (parameter if not _is_built(tree) else None)
+        section = parameter.allowed.section if parameter is not None else None
+        known = section.settings if section is not None else {}
+        tree = tree[int(name)] if isinstance(tree, list) else tree[name]
+    return parameter is not None and parameter.allowed is not ANY
+
+
+def _settings_of(target: str) -> Mapping[str, Parameter]:
     try:
-        signature = read_signature(str(tree["_target_"]))
+        signature = read_signature(target)
     except LookupError:
-        return False
-    return signature is not None and name in signature.settings
+        return {}
+    return signature.settings if signature is not None else {}
 
 
 def _check_dataset(dataset: Any, splits: tuple[str, ...]) -> list[Mistake]:

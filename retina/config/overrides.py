@@ -79,7 +79,7 @@ def check_keys(
     """Return the overrides that name a setting of ``reference``, and the mistakes of the others."""
     good, mistakes = [], []
     for override in values:
-        if override.key_or_group.split(".")[0] == "hydra":
+        if override.key_or_group.startswith(("hydra.", "hydra/")):
             continue
         mistake = _wrong_key(override, reference, options)
         if mistake is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import yaml
@@ -65,24 +64,6 @@ def model_config_from(text: str) -> dict[str, Any]:
     if problems:
         raise _unusable(first_five(problems))
     return {**sections, "model": _without_weights(sections["model"]), "image": image}
-
-
-def as_text(settings: Any, sections: Mapping[str, Any]) -> str:
-    """Return the whole configuration of a run as YAML: the dataclass ``settings``, and the parts that were built."""
-    scalars = asdict(settings)
-    tree = {
-        name: {**sections.get(name, {}), **value} if isinstance(value, dict) else value
-        for name, value in scalars.items()
-    }
-    tree |= {name: node for name, node in sections.items() if name not in tree}
-    return yaml.dump(tree, Dumper=_PlainDumper, sort_keys=False, allow_unicode=True)
-
-
-class _PlainDumper(yaml.SafeDumper):
-    """Writes a value that stands in two places twice."""
-
-    def ignore_aliases(self, _: Any) -> bool:
-        return True
 
 
 def loss_config_from(text: str) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import is_dataclass
+from dataclasses import asdict, is_dataclass
 from typing import Any, TypeVar, get_type_hints
+
+import yaml
 
 from retina.config.signatures import Signature
 from retina.errors import ConfigError
@@ -49,3 +51,21 @@ def construct(settings: type[T], values: Mapping[str, Any]) -> T:
         )
     except (TypeError, ValueError) as error:
         raise ConfigError(f"the settings cannot be used: {error}") from error
+
+
+def as_text(settings: Any, sections: Mapping[str, Any]) -> str:
+    """Return the whole configuration of a run as YAML: the dataclass ``settings``, and the parts that were built."""
+    scalars = asdict(settings)
+    tree = {
+        name: {**sections.get(name, {}), **value} if isinstance(value, dict) else value
+        for name, value in scalars.items()
+    }
+    tree |= {name: node for name, node in sections.items() if name not in tree}
+    return yaml.dump(tree, Dumper=_PlainDumper, sort_keys=False, allow_unicode=True)
+
+
+class _PlainDumper(yaml.SafeDumper):
+    """Writes a value that stands in two places twice."""
+
+    def ignore_aliases(self, _: Any) -> bool:
+        return True

@@ -95,7 +95,7 @@ def _finding(split: str, finding: Finding, cases: _Cases) -> dict[str, Any]:
         "what": f"{finding.count:,} {finding.what}",
         "where": f" in {split}" if split else "",
         "sentences": [(label, text) for label, text in sentences if text],
-        "places": finding.places,
+        "places": [place.text for place in finding.places],
         "more": finding.count - len(finding.places),
         "file": finding.file,
         "cases": cases.get((split, fault.name), ()),

@@ -18,15 +18,14 @@ from retina.config.saved import loss_config_from
 from retina.data.dataset import DetectionDataset
 from retina.detection.criterion import Criterion
 from retina.detector import Detector
-from retina.drawing.figures import to_svg
+from retina.drawing.figures import as_file, styled
+from retina.drawing.pages import PageFigure, PageTable, render_page
 from retina.errors import CheckpointError, ConfigError, RetinaError, first_five
 from retina.files import write_text_atomically
-from retina.lab.collection import LossFamily, box_collection, class_collection
-from retina.lab.findings import Findings
+from retina.lab.curve_panels import BOX_PANELS, CLASS_PANELS, LossFamily
+from retina.lab.diagnosis import Diagnosis
+from retina.lab.look import Panel
 from retina.lab.looking import Amount, build_loss_lab, chosen_images
-from retina.lab.page import Drawn, Section, as_file, write_page
-from retina.lab.pictures import Picture, curve_pictures, finding_pictures
-from retina.lab.tables import finding_tables
 from retina.machine import Machine
 from retina.ranges import AtLeast1, Count, Share
 from retina.settings import Device, Precision, SplitName
@@ -67,16 +66,20 @@ def run(settings: Settings, sections: Sections) -> None:
     shown, numbers, facts = [], {}, {"losses": "as configs/loss sets them"}
     out = Path(settings.out or "loss_lab")
     if settings.ckpt is not None:
-        findings, facts, own_out = look_at_checkpoint(settings, sections, chosen)
+        diagnosis, facts, own_out = look_at_checkpoint(settings, sections, chosen)
         out = Path(settings.out or own_out)
-        numbers["findings"] = plain = findings.as_plain()
-        shown.append(_draw("A trained model on data", finding_pictures(plain), tables=finding_tables(plain)))
+        numbers["findings"] = diagnosis.record()
+        shown.append(page_section("A trained model on data", diagnosis.panels, tables=diagnosis.tables()))
     print("drawing the losses", flush=True)
-    classes, boxes = class_collection(families("classification")), box_collection(families("box"))
-    numbers |= {"classification_losses": classes, "box_losses": boxes}
-    shown.append(_draw("The losses themselves", curve_pictures(classes, boxes)))
+    curves = []
+    for part, kinds in (("classification", CLASS_PANELS), ("box", BOX_PANELS)):
+        found = families(part)
+        panels = [kind(found) for kind in kinds]
+        numbers[f"{part}_losses"] = {panel.key: panel.curves for panel in panels}
+        curves += [panel for panel in panels if panel.curves]
+    shown.append(page_section("The losses themselves", curves))
     write_everything(out, facts, shown, {"facts": facts, **numbers})
-    number = sum(len(section.pictures) for section in shown)
+    number = sum(len(section["figures"]) for section in shown)
     print(f"written to {out}: {PAGE} with {number} pictures, each as .svg too, and their numbers in {NUMBERS}")
 
 
@@ -92,7 +95,7 @@ def families(part: str) -> list[LossFamily]:
 
 def look_at_checkpoint(
     settings: Settings, sections: Sections, chosen: Mapping[str, Any]
-) -> tuple[Findings, dict[str, str], Path]:
+) -> tuple[Diagnosis, dict[str, str], Path]:
     """Return what the checkpoint's losses look like, facts to show beside it, and where its pictures belong."""
     detector = Detector.load(str(settings.ckpt), machine=Machine.resolve(settings.device, settings.precision))
     criterion, about = rebuild_criterion(detector, chosen)
@@ -115,9 +118,9 @@ def look_at_checkpoint(
         **about,
     }
     print("\n".join(f"{name:<21}{value}" for name, value in facts.items()), flush=True)
-    findings = replace(lab, score_threshold=settings.score_threshold)(detector.model)
+    diagnosis = replace(lab, score_threshold=settings.score_threshold)(detector.model)
     own = folder.name == detector.dataset["name"] and settings.split == "val"
-    return findings, facts, detector.owner / ("loss_lab" if own else f"loss_lab-{folder.name}-{settings.split}")
+    return diagnosis, facts, detector.owner / ("loss_lab" if own else f"loss_lab-{folder.name}-{settings.split}")
 
 
 def rebuild_criterion(detector: Detector, chosen: Mapping[str, Any]) -> tuple[Criterion, dict[str, str]]:
@@ -152,7 +155,7 @@ def rebuild_criterion(detector: Detector, chosen: Mapping[str, Any]) -> tuple[Cr
 
 
 def write_everything(
-    out: Path, facts: Mapping[str, str], sections: Sequence[Section], numbers: Mapping[str, Any]
+    out: Path, facts: Mapping[str, str], sections: Sequence[Mapping[str, Any]], numbers: Mapping[str, Any]
 ) -> None:
     """Write the page, each picture and the numbers into ``out``, which is made.
 
@@ -162,10 +165,11 @@ def write_everything(
     try:
         out.mkdir(parents=True, exist_ok=True)
         for section in sections:
-            for picture in section.pictures:
-                write_text_atomically(out / f"{picture.name}.svg", as_file(picture.svg))
+            for figure in section["figures"]:
+                write_text_atomically(out / f"{figure.name}.svg", as_file(figure.svg))
         write_text_atomically(out / NUMBERS, json.dumps(numbers, indent=1, allow_nan=False) + "\n")
-        write_text_atomically(out / PAGE, write_page("Loss lab", facts, sections))
+        page = render_page("loss_lab.html", title="Loss lab", facts=facts, sections=sections)
+        write_text_atomically(out / PAGE, page)
     except OSError as error:
         raise RetinaError(
             f"the pictures cannot be written: {error.filename or out}: {error.strerror or error}",
@@ -173,9 +177,11 @@ def write_everything(
         ) from error
 
 
-def _draw(title: str, pictures: Sequence[Picture], tables: Sequence[Any] = ()) -> Section:
-    drawn = [Drawn(each.name, each.title, each.caption, to_svg(each.draw(), name=each.name)) for each in pictures]
-    return Section(title, drawn, tables)
+def page_section(title: str, panels: Sequence[Panel], tables: Sequence[PageTable] = ()) -> dict[str, Any]:
+    """Return a part of the page as its template takes it."""
+    with styled():
+        figures = [PageFigure.of(panel.figure(), panel.name, panel.title, panel.caption) for panel in panels]
+    return {"title": title, "figures": figures, "tables": tables}
 
 
 def _build(part: str, node: Mapping[str, Any], **changes: Any) -> Any:

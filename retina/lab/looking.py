@@ -1,10 +1,12 @@
 """From built parts to the loss lab: a few fixed images of a data set, and what looks at a model through them."""
+
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from torch import nn
 
 from retina.data.augment import Augment
 from retina.data.collate import Collate
@@ -17,10 +19,10 @@ from retina.detection.postprocess import PostProcess
 from retina.drawing.samples import spread_indices
 from retina.evaluation.evaluate import Evaluator
 from retina.lab.diagnosis import LossLab
-from retina.lab.panels import LossPanels
 from retina.machine import Machine
 from retina.settings import ImageSettings, RunSettings
 from retina.structures import Batch
+from retina.training.tensorboard import Panels
 
 # In training: enough positives for steady curves, few enough for a second or two.
 NUM_IMAGES = 16
@@ -63,21 +65,20 @@ def build_loss_lab(
 
 def build_panels(
     run: RunSettings, evaluator: Evaluator, assigner: Assigner, criterion: Criterion, machine: Machine
-) -> LossPanels | None:
+) -> Callable[[nn.Module], Panels] | None:
     """Build what shows the losses of a few validation images during training; None where nobody asks for it."""
     if run.log.focal_every in (0, "0"):
         return None
-    return LossPanels(
-        build_loss_lab(
-            evaluator.dataset,
-            image=run.image,
-            assigner=assigner,
-            criterion=criterion,
-            postprocess=evaluator.postprocess,
-            machine=machine,
-            amount=Amount(batch_size=min(run.eval.batch_size, NUM_IMAGES)),
-        )
+    lab = build_loss_lab(
+        evaluator.dataset,
+        image=run.image,
+        assigner=assigner,
+        criterion=criterion,
+        postprocess=evaluator.postprocess,
+        machine=machine,
+        amount=Amount(batch_size=min(run.eval.batch_size, NUM_IMAGES)),
     )
+    return lambda model: lab(model).for_tensorboard()
 
 
 def chosen_images(dataset: DetectionDataset, max_images: int | None) -> np.ndarray:

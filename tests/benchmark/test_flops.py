@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from retina.benchmark.flops import convolution_flops, convolution_peak, count_flops
+from retina.benchmark.measure import Timing
 
 CPU = torch.device("cpu")
 
@@ -39,7 +40,7 @@ def test_a_lazy_box_tower_is_counted_as_less_arithmetic(small) -> None:
 
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16])
 def test_the_peak_is_that_of_the_best_call(monkeypatch, dtype) -> None:
-    seconds = iter([9.0, 3.0, 2.0, 4.0])
-    monkeypatch.setattr("retina.benchmark.flops._seconds", lambda function: next(seconds))
+    timing = Timing((9.0, 3.0, 2.0, 4.0))
+    monkeypatch.setattr("retina.benchmark.flops.alternate", lambda some, **_: dict.fromkeys(some, timing))
     context = nullcontext if dtype is None else lambda: torch.autocast("cpu", dtype)
     assert convolution_peak(CPU, context, repeats=3) == convolution_flops(2, 256, (100, 136)) / 2.0

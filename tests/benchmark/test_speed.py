@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
-import pytest
 import torch
 from torch import nn
 
 from retina.benchmark import speed
 from retina.benchmark.measure import Timing
-from retina.benchmark.speed import Variant, Workload, add_memory, measure_speed, variants
+from retina.benchmark.speed import Variant, Workload, measure_speed, variants
 
 
 def test_rows_are_configured_then_float32_then_each_switch_alone() -> None:
@@ -46,12 +45,3 @@ def test_figures_of_a_row_by_hand(monkeypatch) -> None:
     assert [row["GFLOP"] for row in rows] == [1e-7, 4e-7, 1e-7]  # 2 x 10 x 5 and 2 x 10 x 20
     assert [row["of peak"] for row in rows] == [0.1, 0.5, 0.4]
     assert [row["of peak, dense"] for row in rows] == [0.4, 0.5, 0.4]
-
-
-def test_memory_is_measured_with_the_arguments_of_each_row(monkeypatch) -> None:
-    monkeypatch.setattr(speed, "peak_memory", lambda prepare, *arguments: prepare(*arguments)())
-    rows = [{"what": "a"}, {"what": "b"}]
-    add_memory(rows, lambda text, number: lambda: f"{text}{number}", [("x", 1), ("y", 2)])
-    assert rows == [{"what": "a", "MiB": "x1"}, {"what": "b", "MiB": "y2"}]
-    with pytest.raises(ValueError, match="zip"):
-        add_memory(rows, lambda: int, [()])

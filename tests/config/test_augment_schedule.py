@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 
 import pytest
 import torch
 
-from retina.commands.building import Machine, build_assigner, build_data_folder, run_settings
-from retina.commands.loading import build_augment, open_training_data, switch_epoch, train_loader_maker
-from retina.config.check import check_config
-from retina.config.compose import compose_config
-from retina.config.schema import SETTINGS_OF
+from retina.build import build
+from retina.commands.assemble import build_augment, epoch_orders, open_training_data, switch_epoch, train_loader_maker
 from retina.data.augment import Augment, AugmentUntil
 from retina.data.transforms.mixing import Mosaic
+from retina.errors import ConfigError
+from retina.settings import AugmentSettings
 from retina.training.progress import RunLength
+from tests.jobs import CPU, job, tree_of
 
 
 @pytest.mark.parametrize(
@@ -32,47 +33,41 @@ from retina.training.progress import RunLength
     ],
 )
 def test_the_end_is_the_nearest_whole_epoch(until, epochs, first_gentle) -> None:
-    assert switch_epoch(until, RunLength(num_steps=epochs * 25, batch_size=4, images_per_epoch=100)) == first_gentle
-
-
-def _mistakes(*overrides: str) -> list[str]:
-    config = compose_config("train", ["augment=strong", *overrides]).config
-    return [m.what for m in check_config(config, config, primary="train", settings=SETTINGS_OF["train"])]
+    length = RunLength(num_steps=epochs * 25, batch_size=4, images_per_epoch=100)
+    assert switch_epoch(AugmentSettings(until=until), length) == first_gentle
 
 
 @pytest.mark.parametrize("value", ["0.9", "null", "3epoch", "-1epoch", "2000"])
 def test_every_way_to_say_it_is_understood(value) -> None:
-    assert _mistakes(f"augment.until={value}") == []
+    assert "until" in tree_of("train", "augment=strong", f"augment.until={value}")["augment"]
 
 
 @pytest.mark.parametrize("value", ["-0.1", "soon", "-2", "nan"])
 def test_other_ways_are_told(value) -> None:
-    (mistake,) = _mistakes(f"augment.until={value}")
-    assert mistake.startswith("augment.until must be")
+    with pytest.raises(ConfigError, match=r"^error: augment\.until must be"):
+        tree_of("train", "augment=strong", f"augment.until={value}")
 
 
 def test_the_builder_makes_both_parts(small) -> None:
-    config = compose_config("train", [*small, "augment=strong", "train.epochs=10", "train.max_steps=null"]).config
-    run = run_settings(config)
+    run, sections = job("train", *small, "augment=strong", "train.epochs=10", "train.max_steps=null")
     length = RunLength.from_settings(run.train, 12)
-    augment = build_augment(config.augment, run, length)
+    augment = build_augment(sections["augment"], run, length)
     assert isinstance(augment, AugmentUntil)
     assert augment.epoch == 9  # of 8.5; the run is 10 epochs
     assert isinstance(augment.first.mixing[0], Mosaic)
     assert augment.then.mixing == []
     assert len(augment.then.pipeline.transforms) == 2  # the flip and the resize
-    config.augment.until = None
-    assert isinstance(build_augment(config.augment, run, length), Augment)
+    never = replace(run, augment=replace(run.augment, until=None))
+    assert isinstance(build_augment(sections["augment"], never, length), Augment)
 
 
 def test_a_resumed_run_sees_the_same_images_across_the_switch(small) -> None:
-    config = compose_config(
-        "train", [*small, "augment=strong", "augment.until=1epoch", "train.epochs=2", "train.max_steps=null"]
-    ).config
-    run, dataset = run_settings(config), open_training_data(config, build_data_folder(config.dataset))
-    machine = Machine(torch.device("cpu"), "float32")
+    words = ("augment=strong", "augment.until=1epoch", "train.epochs=2", "train.max_steps=null")
+    run, sections = job("train", *small, *words)
+    dataset = open_training_data(run, build(sections["dataset"]))
     length = RunLength.from_settings(run.train, len(dataset))
-    make = train_loader_maker(config, run, dataset, build_assigner(config.anchors), machine, length)
+    orders = epoch_orders(sections, run, dataset)
+    make = train_loader_maker(sections, run, dataset, build(sections["anchors"]), CPU, length, orders=orders)
     whole = list(islice(make(0), 6))  # 12 images an epoch, 4 a batch: three strong batches and three gentle ones
     resumed = [batch for start in (8, 16) for batch in islice(make(start), 2)]
     for first, second in zip(whole[2:], resumed, strict=True):

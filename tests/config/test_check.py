@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from retina.config.check import check_command, raise_mistakes
 from retina.config.compose import group_options
-from retina.config.overrides import Mistake
-from retina.config.schema import SETTINGS_OF
+from retina.config.job import read_jobs
+from retina.config.mistakes import Mistake, raise_mistakes
 from retina.errors import ConfigError
+from tests.jobs import recipe
 
 ONE_MISTAKE = [
     (["model.backbone.depht=50"], "there is no setting model.backbone.depht", "did you mean model.backbone.depth?"),
@@ -39,7 +39,7 @@ ONE_MISTAKE = [
 
 
 def _check(*overrides: str, primary: str = "train", multirun: bool = False) -> None:
-    check_command(primary, list(overrides), settings=SETTINGS_OF[primary], multirun=multirun)
+    read_jobs(recipe(primary), overrides, multirun=multirun)
 
 
 @pytest.mark.parametrize(("overrides", "what", "fix"), ONE_MISTAKE, ids=lambda value: str(value)[:40])

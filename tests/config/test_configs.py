@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from retina.config.check import check_config
-from retina.config.compose import CONFIGS, compose_config, group_options
-from retina.config.schema import SETTINGS_OF
+from retina.config.check import check_nodes
+from retina.config.compose import CONFIGS, compose_config, group_options, to_plain
 from retina.config.signatures import read_signature
-from retina.config.values import check_nodes
+from tests.jobs import mistakes_in
 
 FILES = sorted(CONFIGS.rglob("*.yaml"))
 OPTIONS = [(group, option) for group, options in group_options().items() for option in options]
@@ -39,8 +38,7 @@ def test_every_file_was_looked_at() -> None:
 def test_every_option_composes_without_a_mistake(group: str, option: str) -> None:
     composed = compose_config("train", [f"{group}={option}"])
     assert composed.choices[group] == option
-    mistakes = check_config(composed.config, composed.config, primary="train", settings=SETTINGS_OF["train"])
-    told = [mistake.what for mistake in mistakes]
+    told = mistakes_in("train", to_plain(composed.config)[0])
     if (group, option) == ("dataset", "custom"):  # its paths are the user's to give
         assert len(told) == 1
         assert "dataset.train.images" in told[0]
@@ -62,7 +60,8 @@ def test_every_target_of_the_project_exists_and_takes_the_keys(file: Path) -> No
         assert read_signature(target) is not None or not target.startswith("retina.")
     section = file.parent.relative_to(CONFIGS).as_posix().replace("/", ".")
     prefix = "" if section in (".", "recipe", "experiment") else section
-    assert [mistake.what for mistake in check_nodes(tree, prefix)] == []
+    settings = read_signature("retina.settings.RunSettings")
+    assert [mistake.what for mistake in check_nodes(tree, settings, prefix)] == []
 
 
 def test_targets_were_found_in_most_files() -> None:

@@ -10,26 +10,26 @@ from copy import deepcopy
 from dataclasses import replace
 from functools import cache
 from itertools import chain
+from typing import Any
 
 import pytest
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 
-from retina.commands import building as build
-from retina.commands.building import Machine, build_criterion, build_data_folder, run_settings
-from retina.commands.parts import build_parts
-from retina.config.compose import CONFIGS, compose_config, group_options
+from retina.commands import assemble
+from retina.commands.assemble import build_criterion
+from retina.config.compose import CONFIGS, group_options
 from retina.detection.criterion import Criterion
 from retina.structures import AnchorTargets, BackgroundHeat, Batch, Predictions
+from tests.jobs import job, parts_of
 
 GROUPS = ("loss/classification", "loss/box")
 FILES = [(f"{group}={option}",) for group in GROUPS for option in group_options()[group]]
 # Settings that change whether a loss is a sum.
 MORE = [
     ("loss/box=focal_eiou", "loss.box.normalise_weights=true"),
-    ("loss/box=l1", "loss.box.focal_gamma=2.0"),
-    ("loss/box=l1_eiou", "loss.box.focal_gamma=2.0"),
+    ("loss/box=l1", "loss.focal_gamma=2.0"),
+    ("loss/box=l1_eiou", "loss.focal_gamma=2.0"),
     ("loss/box=sum", "loss.box.terms.l1._target_=retina.detection.losses.running.GHMRLoss"),
     ("loss/classification=focal", "loss.classification.alpha=[0.1,0.2,0.3,0.4,0.5]"),
 ]
@@ -39,13 +39,14 @@ IMAGES, ANCHORS, CLASSES = 4, 60, 5
 
 
 @cache
-def config_of(choice: tuple[str, ...]) -> DictConfig:
-    return compose_config("train", ["loss/classification=focal", "loss/box=l1", *choice]).config
+def losses_of(choice: tuple[str, ...]) -> Any:
+    settings, sections = job("train", "loss/classification=focal", "loss/box=l1", *choice)
+    return sections["loss"], settings.loss.focal_gamma
 
 
 def criterion_of(choice: tuple[str, ...]) -> Criterion:
     """The two losses that ``choice`` makes of the standard pair, focal loss and L1."""
-    return build_criterion(config_of(choice))
+    return build_criterion(*losses_of(choice))
 
 
 def random_batch(num_outputs: int, seed: int = 0) -> tuple[Predictions, AnchorTargets]:
@@ -169,9 +170,9 @@ def test_two_ranks_find_the_losses_and_gradients_of_one_with_all_images(choice, 
     batch = random_batch(outputs_of(alone))
     parts = [range(split), range(split, IMAGES)]
     ranks, criteria = TwoRanks(), [deepcopy(alone) for _ in range(2)]
-    monkeypatch.setattr(build.distributed, "sum_tensor_over_ranks", lambda value: value)
+    monkeypatch.setattr(assemble.distributed, "sum_tensor_over_ranks", lambda value: value)
     whole = values_and_gradients(alone, *batch)
-    monkeypatch.setattr(build.distributed, "sum_tensor_over_ranks", ranks.sum)
+    monkeypatch.setattr(assemble.distributed, "sum_tensor_over_ranks", ranks.sum)
     found = ranks.run(lambda rank: values_and_gradients(criteria[rank], *images_of(*batch, parts[rank])))
     assert difference(joined(found), whole) < 1e-12
     assert (ranks.num_sums == 0) is alone.additive, "only a loss that normalises itself asks the other ranks"
@@ -195,10 +196,7 @@ def networks(small) -> dict[tuple[str, bool], tuple[torch.nn.Module, Batch]]:
     """A network and a batch of the data set for each kind of scores and of targets."""
     made = {}
     for option in ("focal", "softmax_focal", "penalty_reduced_focal"):
-        config = compose_config("train", [*small, f"loss/classification={option}"]).config
-        folder = build_data_folder(config.dataset)
-        datasets = {split: folder.open(split) for split in ("train", "val")}
-        parts, _ = build_parts(config, run_settings(config), Machine(torch.device("cpu"), "float32"), datasets)
+        parts, _ = parts_of(*job("train", *small, f"loss/classification={option}"))
         made[kind_of(parts.criterion)] = parts.model, next(iter(parts.make_loader(0)))
     return made
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch._utils import ExceptionWrapper
 
-from retina.config.outcome import Outcome, as_told, flush_output, print_error
+from retina.config.outcome import Outcome, flush_output, print_error
 from retina.errors import CheckpointError, ConfigError, DataError, DivergedError, Interrupted
 
 ENDS = [
@@ -77,30 +77,14 @@ def test_a_bug_is_told_with_the_file_of_its_traceback(capsys, tmp_path, monkeypa
     assert "Traceback (most recent call last)" in Path(file[1]).read_text(encoding="utf-8")
 
 
-def test_the_traceback_goes_to_the_log_of_the_run_that_is_known(tmp_path, capsys) -> None:
-    (tmp_path / "train.log").write_text("step 1\n", encoding="utf-8")
-    outcome = Outcome("train")
-    with outcome:
-        outcome.run_dir = str(tmp_path)
-        raise DataError("a box of no size")
-    log = (tmp_path / "train.log").read_text(encoding="utf-8")
-    assert log.startswith("step 1\n")
-    assert "Traceback" in log
-    assert capsys.readouterr().err == "error: a box of no size\n"
-
-
-def test_a_mistake_found_in_a_loader_s_process_is_told_as_it_was_raised() -> None:
-    try:
-        raise DataError("image 'a.jpg' cannot be decoded", why="it is cut short.", fix="copy it again")
-    except DataError:
-        wrapped = ExceptionWrapper(where="in DataLoader worker process 0")
-    with pytest.raises(DataError) as raised:
-        wrapped.reraise()
-    assert "Traceback" in raised.value.what
-    told = as_told(raised.value)
-    assert told is not None
-    assert (told.what, told.why, told.fix) == ("image 'a.jpg' cannot be decoded", "it is cut short.", "copy it again")
-    assert told.exit_status == 2
+def test_a_bug_that_a_run_has_kept_in_its_log_is_told_with_the_log(tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    error = KeyError("boo")
+    error.log_file = tmp_path / "train.log"
+    with Outcome("train"):
+        raise error
+    assert f"with the traceback in {tmp_path / 'train.log'}" in capsys.readouterr().err
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_a_bug_in_a_loader_s_process_is_told_by_its_last_line(capsys, tmp_path, monkeypatch) -> None:

@@ -5,15 +5,8 @@ from __future__ import annotations
 import pytest
 
 from retina.config.compose import CONFIGS, group_options, parse_override
-from retina.config.overrides import (
-    check_choices,
-    check_keys,
-    expand_sweeps,
-    nearest,
-    parse_all,
-    paths_of,
-    split_groups,
-)
+from retina.config.mistakes import nearest
+from retina.config.overrides import check_choices, check_keys, expand_sweeps, parse_all, paths_of, split_groups
 
 TREE = {
     "model": {"_target_": "x.y", "backbone": {"depth": 18}, "norm": "bn"},
@@ -54,14 +47,18 @@ def test_what_cannot_be_read_is_told_with_the_right_form() -> None:
     ]
 
 
+def texts(overrides) -> list[str]:
+    return [override.input_line for override in overrides]
+
+
 def test_a_sweep_is_every_combination_with_multirun_and_a_mistake_without() -> None:
     parsed, _ = parse_all(["optimizer.lr=1,2", "loss/box=l1,eiou", "train.seed=3"])
     jobs, mistakes = expand_sweeps(parsed, multirun=True)
     assert len(jobs) == 4
-    assert ["optimizer.lr=2", "loss/box=eiou", "train.seed=3"] in jobs
+    assert ["optimizer.lr=2", "loss/box=eiou", "train.seed=3"] in [texts(job) for job in jobs]
     assert mistakes == []
     jobs, mistakes = expand_sweeps(parsed, multirun=False)
-    assert jobs == [["train.seed=3"]]
+    assert [texts(job) for job in jobs] == [["train.seed=3"]]
     assert [mistake.what for mistake in mistakes] == [
         "optimizer.lr=1,2 is several values",
         "loss/box=l1,eiou is several values",
@@ -129,4 +126,5 @@ def test_right_keys_pass(typed: str) -> None:
 
 
 def test_hydra_s_own_settings_are_left_to_hydra() -> None:
-    assert check_keys([parse_override("hydra.verbose=true")], TREE, group_options()) == ([], [])
+    typed = [parse_override(text) for text in ("hydra.verbose=true", "hydra/launcher=mine")]
+    assert check_keys(typed, TREE, group_options()) == ([], [])

@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 import yaml
-from omegaconf import OmegaConf
 
-from retina.config.compose import compose_config
-from retina.config.saved import ALLOWED_TARGETS, LOSS_TARGETS, listed_target, loss_config_from, model_config_from
+from retina.config.saved import loss_config_from, model_config_from
+from retina.config.sections import as_text
 from retina.errors import CheckpointError
+from tests.jobs import job
 
 
 @pytest.fixture(scope="module")
 def text() -> str:
     """The configuration of an ordinary run, as its checkpoint carries it."""
-    return OmegaConf.to_yaml(compose_config("train").config, resolve=True)
+    return as_text(*job("train"))
 
 
 def _change(text: str, change: Callable[[dict[str, Any]], object]) -> str:

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from retina.config.signatures import defined_names, field_kind, read_signature
+from retina.config.signatures import defined_names, read_signature
+from retina.detection.anchors import AnchorGenerator
 from retina.detection.assign import Assigner
 from retina.detection.losses.overlap import FocalEIoULoss, GIoULoss
 from retina.models.retinanet import build_retinanet
 from retina.settings import TrainSettings
+from retina.training.optimizers import build_sgd
 from retina.training.schedules import MultiStep
 
 TARGETS = [build_retinanet, Assigner, FocalEIoULoss, GIoULoss, MultiStep]
@@ -22,9 +24,18 @@ def test_parameters_are_those_of_the_imported_object(target: object) -> None:
     signature = read_signature(f"{target.__module__}.{target.__name__}")
     assert signature is not None
     imported = inspect.signature(target).parameters
-    assert list(signature.parameters) == list(imported)
-    for name, parameter in imported.items():
-        assert signature.parameters[name].required == (parameter.default is inspect.Parameter.empty), name
+    flat = {"anchors": inspect.signature(AnchorGenerator).parameters}  # its settings stand in the same section
+    expected = {name: item for key, own in imported.items() for name, item in flat.get(key, {key: own}).items()}
+    assert list(signature.parameters) == list(expected)
+    filled = set(signature.parameters) - set(signature.settings)
+    for name, parameter in expected.items():
+        required = parameter.default is inspect.Parameter.empty and name not in filled
+        assert signature.parameters[name].required == required, name
+
+
+def test_what_the_program_fills_in_is_no_setting() -> None:
+    signature = read_signature(f"{build_sgd.__module__}.build_sgd")
+    assert set(signature.parameters) - set(signature.settings) == {"model", "batch_size"}
 
 
 def test_names_that_are_not_there_are_told() -> None:
@@ -68,11 +79,15 @@ def test_inherited_and_imported_definitions_are_followed(tmp_path: Path, monkeyp
     assert {name: item.required for name, item in child.parameters.items()} == {
         "size": True, "mode": False, "depth": False,
     }  # fmt: skip
-    assert not child.parameters["mode"].kind.accepts("c")
+    assert not child.parameters["mode"].allowed.accepts("c")
     assert list(other.parameters) == ["rate", "power"]
     assert other.takes_any_name
 
 
-def test_a_field_of_a_settings_dataclass_has_its_kind() -> None:
-    assert field_kind(TrainSettings, "int | None").accepts(None)
-    assert not field_kind(TrainSettings, "Precision").accepts("fp8")
+def test_a_field_of_settings_has_what_its_imported_alias_says() -> None:
+    fields = read_signature(f"{TrainSettings.__module__}.TrainSettings").settings
+    assert fields["workers"].allowed.accepts(None)
+    assert not fields["precision"].allowed.accepts("fp8")
+    assert str(fields["batch_size"].allowed.ranges[0]) == "at least 1"
+    sections = read_signature("retina.settings.RunSettings").settings
+    assert sections["train"].allowed.section.settings.keys() == fields.keys()

@@ -1,27 +1,29 @@
-"""A whole configuration: types, ranges, unset variables, what is missing."""
+"""A whole configuration against signatures: types, ranges, unset variables, what is missing."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 
-from retina.command_settings import EvaluateSettings
-from retina.config.values import (
-    UNKNOWN,
-    check_against,
-    check_dataset,
-    check_nodes,
-    check_paths,
-    check_scalars,
-    to_plain,
-)
-from retina.settings import RunSettings
+from retina.config.check import check_nodes, check_settings, check_tree
+from retina.config.compose import UNKNOWN, to_plain
+from retina.config.signatures import read_signature
+from tests.jobs import recipe
+
+SGD = "retina.training.optimizers.build_sgd"
+RESNET = {"_target_": "retina.models.backbones.resnet.ResNet"}
 
 
 def _told(mistakes: list) -> list[str]:
     return [mistake.what for mistake in mistakes]
+
+
+def scalars(tree: dict[str, Any], command: str = "train") -> list[str]:
+    """What is told of the scalars of a command."""
+    return _told(check_settings(tree, recipe(command).settings))
 
 
 def test_values_are_resolved_and_lists_stay_lists(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,57 +50,103 @@ def test_other_references_that_lead_nowhere_and_missing_values_are_told() -> Non
 
 def test_every_wrong_scalar_is_told_although_a_dataclass_stops_at_the_first() -> None:
     train = {"batch_size": 0, "seed": -1, "ema_decay": 2.0, "epochs": "many", "precision": "fp8", "sead": 1}
-    told = _told(check_scalars({"train": train, "log": {"every": "often"}, "model": {}}, RunSettings))
-    assert len(told) == 7
-    for name in ("batch_size must be at least 1", "seed must be", "ema_decay must", "epochs must be a number"):
-        assert any(f"train.{name}" in sentence for sentence in told), name
-    assert any("train.precision must be one of auto, float32, bf16, fp16, got 'fp8'" in s for s in told)
-    assert any("there is no setting train.sead" in s for s in told)
-    assert any("log.every must be a number of steps" in s for s in told)
+    assert scalars({"train": train, "log": {"every": "often"}, "model": {}}) == [
+        "train.batch_size must be at least 1, got 0",
+        "train.seed must be at least 0, got -1",
+        "train.ema_decay must be at least 0 and below 1, got 2.0",
+        "train.epochs must be a number or null, got 'many'",
+        "train.precision must be one of auto, float32, bf16, fp16, got 'fp8'",
+        "there is no setting train.sead",
+        "log.every must be a number of steps (0 = never) or like '1epoch', got 'often'",
+    ]
 
 
 def test_two_scalars_that_do_not_fit_together_are_told_once() -> None:
-    told = _told(check_scalars({"image": {"short_side": 2000, "long_side": 300}}, RunSettings))
-    assert len(told) == 1
-    assert "got 2000 and 300" in told[0]
+    (told,) = scalars({"image": {"short_side": 2000, "long_side": 300}})
+    assert told == "image.long_side must be at least image.short_side (2000), got 300"
 
 
 def test_a_section_that_is_a_value_is_told() -> None:
-    assert _told(check_scalars({"train": 5}, RunSettings)) == ["train must be a section, got 5"]
+    assert scalars({"train": 5}) == ["train must be a section, got 5"]
 
 
 def test_sections_that_are_left_out_have_their_defaults() -> None:
-    assert check_scalars({}, RunSettings) == []
+    assert scalars({}) == []
 
 
-def test_evaluation_needs_a_checkpoint_or_a_results_file() -> None:
-    assert _told(check_scalars({}, EvaluateSettings)) == ["ckpt must be given, or detections and annotations"]
-    assert _told(check_scalars({"ckpt": "runs/x"}, EvaluateSettings)) == []
-    assert "together" in _told(check_scalars({"detections": "a.json", "run_dir": "x"}, EvaluateSettings))[0]
+FILES = {"detections": "results.json", "annotations": "instances.json", "run_dir": "out"}
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"ckpt": "runs/mine"}, []),
+        ({"ckpt": "runs/mine", "split": "test", "run_dir": "out"}, []),
+        (FILES, []),
+        ({}, ["ckpt must be given, or detections and annotations"]),
+        (
+            {**FILES, "ckpt": "runs/mine"},
+            ["ckpt and detections cannot both be given: one is a model, the other is its result"],
+        ),
+        ({**FILES, "annotations": None}, ["annotations must be given with detections"]),
+        ({"ckpt": "runs/mine", "annotations": "a.json"}, ["detections must be given with annotations"]),
+        ({**FILES, "run_dir": None}, ["run_dir must be given with detections: no run owns a results file"]),
+    ],
+)
+def test_an_evaluation_is_of_a_checkpoint_or_of_a_results_file(given: dict[str, Any], told: list[str]) -> None:
+    assert scalars({"ckpt": None, **given}, "evaluate") == told
 
 
 def test_a_node_is_held_against_the_signature_of_its_target() -> None:
-    optimizer = {
-        "_target_": "retina.training.optimizers.build_sgd",
+    node = {
+        "_target_": SGD,
         "lr": "fast",
         "momentun": 0.9,
         "weight_decay": float("nan"),
         "lr_batch_size": 1.5,
         "model": 3,
     }
-    told = _told(check_nodes({"optimizer": optimizer}))
-    assert told == [
+    assert _told(check_nodes({"optimizer": node})) == [
         "optimizer.lr must be a number, got 'fast'",
-        "there is no setting optimizer.momentun: retina.training.optimizers.build_sgd does not take it",
+        f"there is no setting optimizer.momentun: {SGD} does not take it",
         "optimizer.weight_decay must be a number, got nan",
         "optimizer.lr_batch_size must be a whole number or null, got 1.5",
-        "there is no setting optimizer.model: retina.training.optimizers.build_sgd does not take it",
+        f"there is no setting optimizer.model: {SGD} does not take it",
     ]
 
 
+@pytest.mark.parametrize(
+    ("target", "path", "value", "text"),
+    [
+        (SGD, "optimizer.lr", -0.1, "optimizer.lr must be greater than 0, got -0.1"),
+        (SGD, "optimizer.momentum", 1.0, "at least 0 and below 1"),
+        (RESNET["_target_"], "model.backbone.depth", 42, "one of 18, 34, 50, 101, 152"),
+        ("retina.models.retinanet.build_retinanet", "model.prior", 1, "both excluded"),
+        ("retina.detection.assign.Assigner", "anchors.strides", [8, 0], "got 0 in it"),
+        ("retina.training.schedules.Cosine", "schedule.warmup", "soon", "2epoch"),
+        ("retina.training.schedules.Cosine", "schedule.warmup", -1, "2epoch"),
+        ("retina.training.schedules.MultiStep", "schedule.drops", [0.5, "late"], "got 'late' in it"),
+        ("retina.detection.losses.classification.FocalLoss", "loss.classification.alpha", 1.5, "between 0 and 1"),
+        (SGD, "optimizer.lr", 0.1, None),
+        (SGD, "optimizer.lr_batch_size", None, None),
+        ("retina.training.schedules.Cosine", "schedule.warmup", "2epoch", None),
+        ("retina.training.schedules.MultiStep", "schedule.drops", [0.5, "9epoch", 16000], None),
+    ],
+)
+def test_a_value_out_of_range_is_told_with_the_range(target: str, path: str, value: object, text: str | None) -> None:
+    section, _, name = path.rpartition(".")
+    node: dict[str, Any] = {"_target_": target, name: value}
+    if name not in ("lr", "depth"):
+        node |= {"lr": 1} if target == SGD else {}
+        node |= {"backbone": RESNET} if section == "model" else {}
+    for part in reversed(section.split(".")):
+        node = {part: node}
+    told = [sentence for sentence in _told(check_nodes(node)) if path in sentence]
+    assert (text is None and told == []) or (len(told) == 1 and text in told[0])
+
+
 def test_what_a_target_needs_and_nobody_gives_is_told() -> None:
-    told = _told(check_nodes({"optimizer": {"_target_": "retina.training.optimizers.build_sgd"}}))
-    assert told == ["optimizer.lr must be given: retina.training.optimizers.build_sgd needs it"]
+    assert _told(check_nodes({"optimizer": {"_target_": SGD}})) == [f"optimizer.lr must be given: {SGD} needs it"]
 
 
 def test_a_misspelt_target_is_told_with_the_nearest_name() -> None:
@@ -107,44 +155,42 @@ def test_a_misspelt_target_is_told_with_the_nearest_name() -> None:
     assert mistake.fix == "did you mean EIoULoss?"
 
 
-def test_the_anchors_section_feeds_two_targets() -> None:
+def test_the_anchors_section_has_the_settings_of_two_classes() -> None:
     anchors = {"_target_": "retina.detection.assign.Assigner", "strides": [8, 16], "positive_iou": 0.5}
     assert check_nodes({"anchors": anchors}) == []
     assert "anchors.stride" in _told(check_nodes({"anchors": {**anchors, "stride": 3}}))[0]
 
 
-def test_a_value_out_of_range_is_told_once_even_if_its_type_is_wrong_too() -> None:
-    node = {"_target_": "retina.models.retinanet.build_retinanet", "backbone": {"depth": 42}, "prior": True}
-    assert _told(check_nodes({"model": node})) == [
-        "model.prior must be a number, got true",
+def test_a_value_whose_type_is_wrong_is_told_once() -> None:
+    node = {"_target_": "retina.models.retinanet.build_retinanet", "backbone": {**RESNET, "depth": 42}, "prior": True}
+    assert sorted(_told(check_nodes({"model": node}))) == [
         "model.backbone.depth must be one of 18, 34, 50, 101, 152, got 42",
+        "model.prior must be a number, got true",
     ]
 
 
 def test_targets_of_other_packages_are_held_against_what_the_file_says() -> None:
-    before = {"transforms": [{"_target_": "albumentations.HorizontalFlip", "p": 0.5, "on": True, "fill": [1, 2]}]}
-    after = {"transforms": [{"_target_": "albumentations.HorizontalFlip", "p": "x", "on": 3, "fill": "red"}]}
+    flip = {"_target_": "albumentations.HorizontalFlip"}
+    before = {"transforms": [{**flip, "p": 0.5, "on": True, "fill": [1, 2]}]}
+    after = {"transforms": [{**flip, "p": "x", "on": 3, "fill": "red"}]}
     assert check_nodes(after) == []
-    assert _told(check_against(after, before)) == [
+    assert _told(check_tree(after, before, name="other", settings=None)) == [
         "transforms.0.p must be a number, got 'x'",
         "transforms.0.on must be true or false, got 3",
         "transforms.0.fill must be a list, got 'red'",
     ]
-    assert check_against(before, before) == []
+    assert check_tree(before, before, name="other", settings=None) == []
 
 
 def test_files_that_a_command_reads_must_exist(tmp_path: Path) -> None:
-    assert check_paths({"ckpt": str(tmp_path), "source": None}) == []
-    (mistake,) = check_paths({"ckpt": str(tmp_path / "nowhere")})
+    there, gone = ({"ckpt": str(path), "source": None} for path in (tmp_path, tmp_path / "nowhere"))
+    assert check_tree(there, there, name="other", settings=None) == []
+    (mistake,) = check_tree(gone, gone, name="other", settings=None)
     assert mistake.what == f"ckpt: no such file or folder: {tmp_path / 'nowhere'}"
 
 
-def test_a_data_set_without_paths_names_all_of_them() -> None:
-    empty = {"images": None, "annotations": None}
-    dataset = {"_target_": "x.y", "name": "custom", "train": empty, "val": empty, "test": empty}
-    (mistake,) = check_dataset(dataset, ("train", "val"))
-    for name in ("train.images", "train.annotations", "val.images", "val.annotations"):
-        assert f"dataset.{name}" in mistake.what
-    assert "dataset.test" not in mistake.what
-    assert check_dataset({"root": None}, ("train",)) == []
-    assert check_dataset({**dataset, "val": {"images": "a", "annotations": "b"}}, ("val",)) == []
+def test_every_table_is_about_what_exists(root: Path) -> None:
+    for name in ("train", "evaluate", "predict", "show_batch", "anchors", "benchmark", "convert_dataset", "doctor",
+                 "download", "loss_lab"):  # fmt: skip
+        assert (root / "configs" / f"{name}.yaml").is_file()
+        assert recipe(name).settings == read_signature(f"{recipe(name).settings.target}")

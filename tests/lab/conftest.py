@@ -23,7 +23,7 @@ def few_points() -> Iterator[None]:
     """Compute curves at a few points only."""
     few = partial(score_curve, logits=torch.tensor([-3.0, -1.0, 1.0, 3.0], dtype=torch.float64))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("retina.lab.collection.score_curve", few)
+        patch.setattr("retina.lab.curve_panels.score_curve", few)
         patch.setattr("retina.lab.box_curves.NUM_POINTS", 12)
         yield
 

@@ -20,9 +20,9 @@ from retina.config.saved import LOSS_TARGETS
 from retina.detection.losses.classification import FocalLoss
 from retina.detection.losses.self_normalised import GHMCLoss
 from retina.errors import CheckpointError, ConfigError
-from retina.lab import pictures
 from retina.lab.class_curves import score_curve
 from retina.lab.command import families, rebuild_criterion, show_losses
+from retina.lab.curve_panels import EveryClassification, FocalByGamma
 from retina.training.checkpoint import load_checkpoint, save_checkpoint
 
 FAST = ("workers=0", "precision=float32", "device=cpu")
@@ -40,10 +40,8 @@ def run_dir(small, tmp_path_factory) -> Path:
 @pytest.fixture
 def quick(monkeypatch) -> None:
     """Leave out the curves of all losses, which take seconds."""
-    module = "retina.lab.command"
-    monkeypatch.setattr(f"{module}.class_collection", lambda _: dict.fromkeys(
-        ("focal", "classification", "focus", "iou", "heat", "density"), {}))  # fmt: skip
-    monkeypatch.setattr(f"{module}.box_collection", lambda _: {"codes": {}, "overlaps": {}, "sums": {}})
+    for name in ("CLASS_PANELS", "BOX_PANELS"):
+        monkeypatch.setattr(f"retina.lab.command.{name}", ())
 
 
 def show(*overrides: str) -> None:
@@ -63,10 +61,9 @@ def test_every_loss_of_the_configurations_is_a_family_and_can_be_built() -> None
 
 def test_without_a_checkpoint_every_loss_is_drawn(tmp_path, capsys, monkeypatch) -> None:
     few = partial(score_curve, logits=torch.tensor([-2.0, 0.5, 3.0], dtype=torch.float64))
-    monkeypatch.setattr("retina.lab.collection.score_curve", few)
+    monkeypatch.setattr("retina.lab.curve_panels.score_curve", few)
     monkeypatch.setattr("retina.lab.box_curves.NUM_POINTS", 6)
-    every = pictures.curve_pictures
-    monkeypatch.setattr("retina.lab.command.curve_pictures", lambda *curves: every(*curves)[::8])
+    monkeypatch.setattr("retina.lab.command.CLASS_PANELS", (FocalByGamma, EveryClassification))
     show(f"out={tmp_path / 'lab'}")
     written = json.loads((tmp_path / "lab" / "loss_lab.json").read_text())
     assert (
@@ -75,10 +72,10 @@ def test_without_a_checkpoint_every_loss_is_drawn(tmp_path, capsys, monkeypatch)
     drawn = [name for losses in written["box_losses"].values() for name in losses]
     assert sorted(drawn) == group_options()["loss/box"]
     drawn = sorted(path.stem for path in (tmp_path / "lab").glob("*.svg"))
-    assert drawn == ["box_sums", "focal"]
+    assert drawn == ["box_codes", "box_overlaps", "box_sums", "classification", "focal"]
     page = (tmp_path / "lab" / "loss_lab.html").read_text(encoding="utf-8")
-    assert page.count("<figure ") == 2
-    assert "with 2 pictures" in capsys.readouterr().out
+    assert page.count("<figure ") == 5
+    assert "with 5 pictures" in capsys.readouterr().out
 
 
 def test_a_checkpoint_is_looked_at_through_its_own_losses_where_it_lies(run_dir, quick, capsys) -> None:

@@ -14,6 +14,8 @@ from retina.detection.losses.running import WIoUv3Loss
 from retina.detection.losses.self_normalised import GHMCLoss
 from retina.lab.anchor_losses import FocalSettings
 from retina.lab.diagnosis import DEFAULT_FOCAL, own_focal
+from retina.lab.panels.anchors import CumulativeLoss, HardestAnchors
+from retina.lab.panels.levels import LevelLosses, Positives
 from retina.training.state import random_state
 from tests.lab.small_network import make_batches, make_model
 
@@ -38,28 +40,28 @@ def brute_force(model, gamma: float) -> dict[str, np.ndarray]:
 
 def test_the_cumulative_curves_are_those_of_sorting_every_anchor(lab) -> None:
     model = make_model()
-    findings = lab()(model)
+    diagnosis = lab()(model)
     for gamma in (0.0, 2.0, 5.0):
         for group, ordered in brute_force(model, gamma).items():
-            assert findings.losses[group][gamma].count == len(ordered)
-            assert findings.losses[group][gamma].total == pytest.approx(ordered.sum(), rel=1e-5)
+            assert diagnosis[CumulativeLoss].losses[group][gamma].count == len(ordered)
+            assert diagnosis[CumulativeLoss].losses[group][gamma].total == pytest.approx(ordered.sum(), rel=1e-5)
             cumulative = np.concatenate([[0.0], np.cumsum(ordered)]) / ordered.sum()
             exact = np.interp(np.linspace(0, 1, 201), np.linspace(0, 1, len(ordered) + 1), cumulative)
-            np.testing.assert_allclose(findings.losses[group][gamma].curve(), exact, atol=1e-3)
+            np.testing.assert_allclose(diagnosis[CumulativeLoss].losses[group][gamma].curve(), exact, atol=1e-3)
             if group == "negative":
                 hardest = np.interp(0.99, np.linspace(0, 1, len(ordered) + 1), cumulative)
-                assert findings.hardest(group, gamma) == pytest.approx(1 - hardest, abs=2e-3)
+                assert diagnosis[HardestAnchors].share(group, gamma) == pytest.approx(1 - hardest, abs=2e-3)
 
 
 def test_counts_and_own_losses_are_those_of_the_batches(lab) -> None:
     model = make_model()
-    findings = lab()(model)
+    diagnosis = lab()(model)
     batches = make_batches()
-    assert findings.num_images == 4
-    assert findings.num_positives == sum(batch.targets.num_positives for batch in batches)
+    assert diagnosis.num_images == 4
+    assert diagnosis[Positives].total == sum(batch.targets.num_positives for batch in batches)
     labels = torch.cat([batch.targets.positive_labels for batch in batches])
-    assert findings.positives.sum(axis=0).tolist() == torch.bincount(labels, minlength=3).tolist()
-    plain = findings.as_plain()
+    assert diagnosis[Positives].counts.sum(axis=0).tolist() == torch.bincount(labels, minlength=3).tolist()
+    plain = diagnosis.record()
     assert plain["num_anchors"]["ignored"] == sum(len(batch.targets.ignored_index) for batch in batches)
     assert plain["num_anchors"]["ignored"] > 0
     criterion = Criterion(FocalLoss(), GIoULoss(weight=2.0)).eval()
@@ -67,7 +69,7 @@ def test_counts_and_own_losses_are_those_of_the_batches(lab) -> None:
         whole = [criterion(model.eval()(batch.images, box_cells=None), batch.targets) for batch in batches]
     for name in ("classification", "box"):
         total = sum(float(losses[name]) for losses in whole)
-        assert findings.level_losses[name].sum() == pytest.approx(total, rel=1e-4)
+        assert diagnosis[LevelLosses].sums[name].sum() == pytest.approx(total, rel=1e-4)
     assert sum(plain["gradient_shares"].values()) == pytest.approx(1)
     assert all(share > 0.01 for share in plain["gradient_shares"].values())
     for share in zip(*plain["gradient_shares_by_level"].values(), strict=True):
@@ -76,9 +78,9 @@ def test_counts_and_own_losses_are_those_of_the_batches(lab) -> None:
 
 def test_positives_below_the_threshold_are_found_where_an_object_is_small(lab) -> None:
     # The object of 10 x 7 pixels overlaps no anchor of 32 pixels and more by half.
-    findings = lab()(make_model())
-    assert findings.low_quality[0] > 0
-    assert findings.low_quality.sum() < findings.num_positives
+    diagnosis = lab()(make_model())
+    assert diagnosis[Positives].low_quality[0] > 0
+    assert diagnosis[Positives].low_quality.sum() < diagnosis[Positives].total
 
 
 def test_looking_changes_nothing(lab) -> None:
@@ -90,8 +92,8 @@ def test_looking_changes_nothing(lab) -> None:
     state = random_state()
     batches = make_batches()
     loader = torch.utils.data.DataLoader(batches, batch_size=None)  # draws a seed whenever it starts
-    findings = lab(criterion=criterion, loader=loader)(model)
-    assert findings.num_images == 4
+    diagnosis = lab(criterion=criterion, loader=loader)(model)
+    assert diagnosis.num_images == 4
     after = [*model.state_dict().values(), *criterion.state_dict().values()]
     assert len(before) > 50
     assert all(map(torch.equal, before, after))
@@ -106,8 +108,8 @@ def test_looking_changes_nothing(lab) -> None:
     "loss", [SoftmaxFocalLoss(), VarifocalLoss(), GHMCLoss(), PenaltyReducedFocalLoss()], ids=lambda x: type(x).__name__
 )
 def test_any_loss_can_be_looked_through(lab, loss) -> None:
-    findings = lab(loss)(make_model(scores=loss.scores))
-    plain = findings.as_plain()
+    diagnosis = lab(loss)(make_model(scores=loss.scores))
+    plain = diagnosis.record()
     assert plain["not_finite"] == 0
     assert 0 < plain["hardest_1_percent"]["own_gradient"] <= 1
     assert sum(plain["losses_by_level"]["classification"]) > 0
@@ -122,5 +124,5 @@ def test_the_focal_settings_are_those_of_the_loss_or_of_the_paper() -> None:
 
 
 def test_the_model_s_own_gamma_is_among_those_that_are_drawn(lab) -> None:
-    findings = lab(FocalLoss(gamma=1.5))(make_model())
-    assert findings.gammas == [0.0, 0.5, 1.0, 1.5, 2.0, 5.0]
+    diagnosis = lab(FocalLoss(gamma=1.5))(make_model())
+    assert diagnosis.subject.gammas == [0.0, 0.5, 1.0, 1.5, 2.0, 5.0]

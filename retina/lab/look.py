@@ -1,0 +1,144 @@
+"""What a panel of the lab is, and what it is given: a batch that a model has looked at.
+
+A new panel is one class in a module of :mod:`retina.lab.panels`, where it is found: the page, TensorBoard, the log and
+the file of numbers only go through the panels.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from retina.drawing.pages import PageTable
+from retina.lab.anchor_losses import FocalSettings
+from retina.structures import AnchorTargets, BoxTargets, Detections, Predictions
+from retina.training.tensorboard import TallyHistogram
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LOSSES = ("classification", "box")
+Earlier = Mapping[type, Any]  # panels that stand before another one, by their class
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What all batches of a look have in common: the model's pyramid and classes, its losses, and what is asked."""
+
+    levels: Sequence[str]  # names of the L levels
+    class_names: Sequence[str]  # K
+    criterion: nn.Module  # in evaluation mode
+    focal: FocalSettings  # of the model's own loss, or the paper's
+    gammas: Sequence[float]  # that focal losses are compared for
+    positive_iou: float  # of the assigner: positives below it are an object's best anchors only
+    score_threshold: float  # of the confusion matrix
+
+
+@dataclass(frozen=True)
+class LookedAt:
+    """A batch with everything that its pass through the model gave; panels add it up without gradients."""
+
+    predictions: Predictions
+    targets: AnchorTargets
+    gradient_squares: Mapping[str, np.ndarray]  # (L,) by loss, of the gradients in the shared features
+    pull: Tensor  # (S,) sizes of the gradient of the class loss in the logits of each anchor
+    detected: Sequence[Detections]
+    truth: Sequence[BoxTargets]
+
+    @property
+    def logits(self) -> Tensor:
+        """Return ``(S, K)`` logits, S anchors of all images."""
+        return self.predictions.logits.flatten(0, 1)
+
+    @cached_property
+    def groups(self) -> dict[str, Tensor]:
+        """Return the positions of positive, of background (``negative``) and of ignored anchors."""
+        other = torch.ones(len(self.logits), dtype=torch.bool, device=self.logits.device)
+        other[self.targets.positive_index] = False
+        other[self.targets.ignored_index] = False
+        return {
+            "positive": self.targets.positive_index,
+            "negative": other.nonzero().squeeze(1),
+            "ignored": self.targets.ignored_index,
+        }
+
+
+class Panel(ABC):
+    """A figure with the words that say how to read it: the docstring of its class is its caption."""
+
+    name: ClassVar[str]  # of its figure in TensorBoard, of its place in the page and of its file
+    title: ClassVar[str]
+
+    @property
+    def caption(self) -> str:
+        """Return how to read the figure."""
+        return " ".join((self.__doc__ or "").split())
+
+    @abstractmethod
+    def figure(self) -> Figure:
+        """Return the picture."""
+
+
+class Look(Panel):
+    """A panel of a model on images: adds up batches in a fixed memory, says its numbers and draws its figure."""
+
+    def __init__(self, subject: Subject, earlier: Earlier) -> None:
+        """Begin with no image; ``earlier`` panels may be read, so that nothing is counted twice."""
+        self.subject = subject
+
+    @abstractmethod
+    def add(self, batch: LookedAt) -> None:
+        """Add ``batch`` to what was seen before."""
+
+    @abstractmethod
+    def record(self) -> dict[str, Any]:
+        """Return every number that is drawn as values for a JSON file, by names that no other panel uses."""
+
+    def numbers(self) -> dict[str, float | None]:
+        """Return what is worth a line over a run, by name; None where there is nothing to count."""
+        return {}
+
+    def histograms(self) -> dict[str, TallyHistogram]:
+        """Return histograms for TensorBoard; those of nothing are left out."""
+        return {}
+
+    def glance(self) -> list[tuple[str, str]]:
+        """Return what is better read than seen, each with its name."""
+        return []
+
+    def tables(self) -> list[PageTable]:
+        """Return tables for the page."""
+        return []
+
+
+def make_panels(subject: Subject) -> list[Look]:
+    """Return a panel of every class, with no image yet."""
+    made: dict[type[Look], Look] = {}
+    for kind in panel_classes():
+        made[kind] = kind(subject, made)
+    return [*made.values()]
+
+
+def panel_classes() -> list[type[Look]]:
+    """Return the classes that modules of :mod:`retina.lab.panels` define, modules by name, classes as they stand."""
+    from retina.lab import panels
+
+    found = []
+    for module in pkgutil.iter_modules(panels.__path__, f"{panels.__name__}."):
+        kinds = vars(importlib.import_module(module.name)).values()
+        found += [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Look)]
+    return [kind for kind in found if kind.__module__.startswith(panels.__name__)]
+
+
+def percent(share: float | None) -> str:
+    """Return ``share`` in percent with a digit; a dash for None."""
+    return "-" if share is None else f"{100 * share:.1f} %"

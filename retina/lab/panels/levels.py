@@ -1,0 +1,215 @@
+"""Panels of the pyramid's levels: where positive anchors, gradients and losses arise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from retina.detection.losses.box_pairs import BoxPairs
+from retina.drawing.figures import COLORS, GREY, new_axes, number_bars, printable
+from retina.lab.look import LOSSES, Earlier, Look, LookedAt, Subject, percent
+from retina.lab.pyramid import level_of, norm_shares, one_level
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_MAX_BARS = 30  # classes in a bar chart; the others are added up
+_LOSS_COLORS = {"classification": COLORS[0], "box": COLORS[1]}
+_ON_LOSS = {"classification": "white", "box": "#1b1b1f"}  # text that reads on these colours
+
+
+class Positives(Look):
+    """Which levels and classes training signal comes from. A level without positives learns boxes of no object; many
+    anchors that are only the best of their object mean that sizes and shapes of the anchors do not fit the data
+    (anchors=small, anchors.aspect_ratios). A class with few positives is one that γ and alpha cannot help.
+    """
+
+    name = "positives"
+    title = "Positive anchors"
+
+    def __init__(self, subject: Subject, earlier: Earlier) -> None:
+        super().__init__(subject, earlier)
+        self.counts = np.zeros((len(subject.levels), len(subject.class_names)), dtype=np.int64)
+        self.low_quality = np.zeros(len(subject.levels), dtype=np.int64)  # only the best anchors of their object
+
+    @property
+    def total(self) -> int:
+        """Return the positive anchors of all images."""
+        return int(self.counts.sum())
+
+    def add(self, batch: LookedAt) -> None:
+        targets, predictions = batch.targets, batch.predictions
+        level = level_of(targets.positive_index, predictions.grid_sizes, predictions.logits.shape[1])
+        place = (level * self.counts.shape[1] + targets.positive_labels).cpu()
+        self.counts += torch.bincount(place, minlength=self.counts.size).view(self.counts.shape).numpy()
+        overlap = BoxPairs.of_boxes(targets.positive_anchors, targets.positive_boxes).iou
+        poor = level[overlap < self.subject.positive_iou].cpu()
+        self.low_quality += torch.bincount(poor, minlength=len(self.low_quality)).numpy()
+
+    def record(self) -> dict[str, Any]:
+        return {"positives": self.counts.tolist(), "low_quality_positives": self.low_quality.tolist()}
+
+    def numbers(self) -> dict[str, float | None]:
+        numbers = _by_level("positives", self.subject.levels, self.counts.sum(axis=1))
+        return {"low_quality_positives": self._low_quality_share, **numbers}
+
+    def glance(self) -> list[tuple[str, str]]:
+        return [("positives that are only the best anchor of their object", percent(self._low_quality_share))]
+
+    def figure(self) -> Figure:
+        by_level, low = self.counts.sum(axis=1), self.low_quality
+        names, counts = _largest(self.subject.class_names, self.counts.sum(axis=0))
+        rows = max(len(names), len(low))  # of both, so that bars are equally thick
+        figure, axes = new_axes(1, 2, size=(9.0, max(2.6, 0.24 * rows + 1.0)))
+        levels, classes = axes[0]
+        levels.barh(self.subject.levels, by_level - low, color=COLORS[2], label="IoU as wanted")
+        levels.barh(self.subject.levels, low, left=by_level - low, color=COLORS[3],
+                    label="best anchor of its object only")  # fmt: skip
+        levels.set_title("by level of the pyramid")
+        levels.legend(loc="lower right", fontsize=8)
+        classes.barh(names, counts, color=COLORS[0])
+        classes.set_title("by class")
+        for place in axes[0]:
+            place.set_ylim(rows - 0.4, -0.6)
+            place.grid(visible=False, axis="y")
+            place.set_xlabel("positive anchors")
+        number_bars(levels, by_level)
+        number_bars(classes, counts)
+        return figure
+
+    @property
+    def _low_quality_share(self) -> float | None:
+        return float(self.low_quality.sum()) / self.total if self.total else None
+
+
+class GradientShares(Look):
+    """How hard each loss pulls at the features that both subnets share: the norm of the gradient of each loss in the
+    outputs of the pyramid, as shares; at the right, which part of both (of the squared norm) a level has. Far from
+    even, one task is learned and the other is carried along: change loss.box.weight.
+    """
+
+    name = "gradient_shares"
+    title = "Pull of the two losses"
+
+    def __init__(self, subject: Subject, earlier: Earlier) -> None:
+        super().__init__(subject, earlier)
+        self.squares = {name: np.zeros(len(subject.levels)) for name in LOSSES}
+
+    def add(self, batch: LookedAt) -> None:
+        for name, squares in batch.gradient_squares.items():
+            self.squares[name] += squares
+
+    def shares(self) -> dict[str, float]:
+        """Return which share of the pull each loss has: of sum 1, by their gradients' norms."""
+        return dict(zip(LOSSES, norm_shares([float(self.squares[name].sum()) for name in LOSSES]), strict=True))
+
+    def shares_by_level(self) -> dict[str, list[float]]:
+        """Return the same for every level alone."""
+        by_level = [norm_shares([float(self.squares[name][i]) for name in LOSSES])
+                    for i in range(len(self.subject.levels))]  # fmt: skip
+        return {name: [shares[i] for shares in by_level] for i, name in enumerate(LOSSES)}
+
+    def of_levels(self) -> list[float]:
+        """Return which share of the squared norm of both gradients each level has, of sum 1 unless both are 0."""
+        squares = np.sum([self.squares[name] for name in LOSSES], axis=0)
+        return (squares / (squares.sum() or 1.0)).tolist()
+
+    def record(self) -> dict[str, Any]:
+        return {
+            "gradient_shares": self.shares(),
+            "gradient_shares_by_level": self.shares_by_level(),
+            "gradient_of_levels": self.of_levels(),
+        }
+
+    def numbers(self) -> dict[str, float | None]:
+        return {f"gradient_share_{name}": share for name, share in self.shares().items()}
+
+    def glance(self) -> list[tuple[str, str]]:
+        shares = ", ".join(f"{name} {percent(share)}" for name, share in self.shares().items())
+        return [("share of the pull at the shared features", shares)]
+
+    def figure(self) -> Figure:
+        rows = ["all levels", *self.subject.levels]
+        figure, axes = new_axes(1, 1, size=(7.6, 0.34 * len(rows) + 1.2))
+        place, left = axes[0, 0], np.zeros(len(rows))
+        for name, whole in self.shares().items():
+            shares = 100 * np.array([whole, *self.shares_by_level()[name]])
+            place.barh(rows, shares, left=left, color=_LOSS_COLORS[name], label=f"{name} loss", height=0.7)
+            for row, (start, share) in enumerate(zip(left, shares, strict=True)):
+                if share >= 8:
+                    place.text(start + share / 2, row, f"{share:.0f} %", ha="center", va="center", color=_ON_LOSS[name])
+            left += shares
+        for row, share in enumerate(self.of_levels(), start=1):
+            text = f"{100 * share:.0f} % of both" if share >= 0.005 else "nearly nothing"
+            place.annotate(text, (100, row), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8,
+                           color=GREY)  # fmt: skip
+        place.invert_yaxis()
+        place.grid(visible=False, axis="y")
+        place.set(xlim=(0, 100), xlabel="% of the gradient norm in the shared features")
+        place.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+        return figure
+
+
+class LevelLosses(Look):
+    """Where the two losses of this model arise; over all positives of all levels, so that levels add up to the loss of
+    the log (unless the loss normalises itself). A level with a large loss and few positives is mostly false alarms.
+    """
+
+    name = "level_losses"
+    title = "Loss by level"
+
+    def __init__(self, subject: Subject, earlier: Earlier) -> None:
+        super().__init__(subject, earlier)
+        self.positives = earlier[Positives]
+        self.sums = {name: np.zeros(len(subject.levels)) for name in LOSSES}
+
+    def add(self, batch: LookedAt) -> None:
+        for level in range(len(batch.predictions.grid_sizes)):
+            for name, loss in self.subject.criterion(*one_level(batch.predictions, batch.targets, level)).items():
+                self.sums[name][level] += float(loss)
+
+    def losses(self) -> dict[str, np.ndarray]:
+        """Return ``(L,)`` losses by name."""
+        return {name: sums / max(self.positives.total, 1) for name, sums in self.sums.items()}
+
+    def record(self) -> dict[str, Any]:
+        return {"losses_by_level": {name: values.tolist() for name, values in self.losses().items()}}
+
+    def numbers(self) -> dict[str, float | None]:
+        numbers: dict[str, float | None] = {}
+        for name, values in self.losses().items():
+            numbers |= _by_level(name, self.subject.levels, values)
+        return numbers
+
+    def figure(self) -> Figure:
+        levels = self.subject.levels
+        figure, axes = new_axes(1, 2, size=(9.0, 0.3 * len(levels) + 1.3))
+        for place, (name, values) in zip(axes[0], self.losses().items(), strict=True):
+            place.barh(levels, values, color=_LOSS_COLORS[name], height=0.7)
+            place.invert_yaxis()
+            place.grid(visible=False, axis="y")
+            place.set_title(f"{name} loss: {sum(values):.4g}")
+            place.set_xlabel("loss over all positives")
+            number_bars(place, values, form=".3g")
+        return figure
+
+
+def _by_level(name: str, levels: Sequence[str], values: np.ndarray) -> dict[str, float | None]:
+    return {f"{name}_{level.lstrip('/')}": float(value) for level, value in zip(levels, values, strict=True)}
+
+
+def _largest(names: Sequence[str], counts: np.ndarray) -> tuple[list[str], list[int]]:
+    """Return the names and counts of the most frequent classes, and what the others add up to."""
+    order = np.argsort(-counts, kind="stable")
+    shown = order[:_MAX_BARS]
+    # A bar chart joins bars of one name, so two classes whose names look alike are told apart by their number.
+    labels = [printable(names[i]) for i in shown]
+    labels = [f"{label} #{i}" if labels.count(label) > 1 else label for label, i in zip(labels, shown, strict=True)]
+    values = [int(counts[i]) for i in shown]
+    if len(order) > _MAX_BARS:
+        labels.append(f"{len(order) - _MAX_BARS} others")
+        values.append(int(counts[order[_MAX_BARS:]].sum()))
+    return labels, values
