@@ -10,5 +10,5 @@ FOLDERS = {".".join(("retina", *folder.parts)): folder.as_posix() for folder in 
 setup(
     packages=[*find_packages(include=["retina", "retina.*"]), *FOLDERS],
     package_dir=FOLDERS,
-    package_data={"": ["*.yaml", "*.html", "*.css", "*.j2", "*.js", "*.svg"]},
+    package_data={"": ["*.yaml"], "retina.drawing": ["templates/*"]},
 )

@@ -37,16 +37,11 @@ def pairwise_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
 
 
 def encode_boxes(boxes: Tensor, anchors: Tensor) -> Tensor:
-    """Express ``boxes`` relative to ``anchors``; inverse of :func:`decode_boxes`.
+    """Return ``(..., 4)`` deltas ``(dx, dy, dw, dh)`` of boxes of positive width and height relative to ``anchors``.
+
+    Shifts in anchor sizes and log scales; inverse of :func:`decode_boxes`.
 
     Source: Ren et al. 2015, Faster R-CNN, eq. 2 (no variance scaling).
-
-    Args:
-        boxes: ``(..., 4)`` boxes of positive width and height.
-        anchors: ``(..., 4)`` anchors, broadcastable to ``boxes``.
-
-    Returns:
-        ``(..., 4)`` deltas ``(dx, dy, dw, dh)``: shifts in anchor sizes, log scales.
     """
     centers, sizes = _centers_and_sizes(boxes)
     anchor_centers, anchor_sizes = _centers_and_sizes(anchors)

@@ -6,11 +6,11 @@ import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args
 
 from retina.config.former_names import present_name
 from retina.errors import ConfigError
-from retina.ranges import FLAT
+from retina.ranges import FLAT, hints_of
 
 
 def build(node: Any, **more: Any) -> Any:
@@ -76,8 +76,7 @@ def _with_flat_parts(target: Callable[..., Any], values: dict[str, Any]) -> dict
     """Return ``values`` with those in one object that a parameter of ``target`` marked as FLAT has for its own."""
     if not target.__module__.startswith("retina."):
         return values
-    hints = get_type_hints(target if inspect.isfunction(target) else target.__init__, include_extras=True)
-    for name, hint in hints.items():
+    for name, hint in hints_of(target).items():
         inner, *notes = get_args(hint) or (None,)
         if FLAT in notes and name not in values:
             own = {key: values.pop(key) for key in inspect.signature(inner).parameters if key in values}

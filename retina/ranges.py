@@ -11,7 +11,7 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 T = TypeVar("T", bound=Callable[..., Any])
@@ -280,7 +280,7 @@ def checked(target: T) -> T:
     def wrapper(*positional: Any, **named: Any) -> Any:
         bound = signature.bind_partial(*positional, **named)
         bound.apply_defaults()
-        for name, hint in _hints(function).items():
+        for name, hint in hints_of(target).items():
             if name in bound.arguments:
                 for sentence in outside(name, bound.arguments[name], ranges_of(hint), bound.arguments):
                     raise ValueError(sentence)
@@ -293,8 +293,14 @@ def checked(target: T) -> T:
 
 
 @functools.cache
-def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-    return get_type_hints(function, include_extras=True)
+def hints_of(target: Callable[..., Any]) -> dict[str, Any]:
+    """Return the types of the parameters of a class or function by their names.
+
+    A field that a dataclass inherits is read where it was declared: its ``__init__`` belongs to another module.
+    """
+    if inspect.isclass(target) and not is_dataclass(target):
+        return get_type_hints(target.__init__, include_extras=True)
+    return get_type_hints(target, include_extras=True)
 
 
 def outside(path: str, value: Any, ranges: Iterable[Range], beside: Mapping[str, Any]) -> list[str]:

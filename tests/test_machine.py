@@ -18,6 +18,7 @@ from retina.machine import (
     resolve_precision,
     without_compilation,
 )
+from retina.models.backbones.resnet import ResNet
 from retina.models.retinanet import RetinaNet, build_retinanet
 from retina.settings import Precision
 from retina.structures import BoxCells, ImageBatch
@@ -146,7 +147,7 @@ def model() -> RetinaNet:
     return build_retinanet(
         num_classes=2,
         num_anchors=9,
-        backbone={"depth": 18},
+        backbone=ResNet(depth=18, norm="frozen_bn"),
         weights="imagenet",
         load_weights=False,
         fpn_channels=16,

@@ -24,19 +24,22 @@ from pathlib import Path
 from typing import Any
 
 from retina.data.annotations import Annotations, OnBadBox, by_policy, refuse_errors
-from retina.data.cache_folder import FORMAT_VERSION, load, sync, write
+from retina.data.cache_folder import FORMAT_VERSION, load, write
 from retina.data.coco.file import read_annotations
-from retina.data.findings import Fault, Finding, Place
+from retina.data.findings import Finding, Place, note
 from retina.data.remote import is_remote, size_and_version
+from retina.files import make_folder_atomically, write_json_atomically
 
 FOLDER = ".retina-cache"
 # Files below are parsed in less time than it takes to look after a cache (0.1 s), and their arrays are few megabytes.
 SMALLEST = 4 << 20  # bytes
 
-NOT_WRITTEN = Fault("cache-not-written", "note", "cache of the annotations could not be written",
-                   "caches of the annotations could not be written",
-                   "the file is parsed at every start, and every loader process that is spawned has its own copy",
-                   "make the folder of the annotations or ~/.cache writable")  # fmt: skip
+NOT_WRITTEN = note(
+    "cache-not-written",
+    "{cache|caches} of the annotations could not be written",
+    outcome="the file is parsed at every start, and every loader process that is spawned has its own copy",
+    fix="make the folder of the annotations or ~/.cache writable",
+)
 
 # A file that was changed twice within the clock's resolution looks unchanged: younger ones are hashed again.
 _SETTLED_NS = 2 * 10**9
@@ -133,19 +136,13 @@ class _Place:
     def store(self, annotations: Annotations, stamp: dict[str, Any]) -> Annotations | None:
         """Write the cache and return it mapped, or the one that another process wrote first; None where that fails."""
         folder = self._folder_of(annotations.fingerprint)
-        unfinished = self.folder / f".unfinished-{os.getpid()}-{secrets.token_hex(4)}"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._tidy(annotations.fingerprint)
-            write(unfinished, annotations)
-            try:
-                os.rename(unfinished, folder)
-            except OSError:  # another process was first
-                shutil.rmtree(unfinished, ignore_errors=True)
-            sync(self.folder)
+            with make_folder_atomically(folder) as unfinished:
+                write(unfinished, annotations)
             mapped = self._named(load(folder))
         except (OSError, ValueError, KeyError, TypeError):
-            shutil.rmtree(unfinished, ignore_errors=True)
             return None
         self._write_stamp(stamp, annotations.fingerprint)
         return mapped
@@ -179,12 +176,8 @@ class _Place:
         changed = max(stamp.get("mtime", 0), stamp.get("ctime", 0))
         if time.time_ns() - changed < _SETTLED_NS or _stamp(self.path) != stamp:
             return
-        unfinished = self.folder / f".unfinished-{os.getpid()}-{secrets.token_hex(4)}"
-        try:
-            unfinished.write_text(json.dumps({"file": stamp, "sha256": fingerprint}), encoding="utf-8")
-            os.replace(unfinished, self.stamp_file)
-        except OSError:
-            unfinished.unlink(missing_ok=True)
+        with suppress(OSError):
+            write_json_atomically(self.stamp_file, {"file": stamp, "sha256": fingerprint})
 
     def _tidy(self, fingerprint: str) -> None:
         """Remove caches of earlier contents of the file and what killed processes left; mappings of them stay valid."""
@@ -194,14 +187,12 @@ class _Place:
         of_file = re.compile(rf"{re.escape(self.name)}-(?!{fingerprint[:16]})[0-9a-f]{{16}}-[a-z]+-v[0-9]+")
         for folder in list(self.folder.iterdir()):
             with suppress(OSError):  # another process may remove it at the same time
-                is_old = folder.name.startswith(".unfinished-") and time.time() - folder.stat().st_mtime > _ABANDONED_S
+                is_old = folder.name.endswith(".partial") and time.time() - folder.stat().st_mtime > _ABANDONED_S
                 if (is_old or of_file.fullmatch(folder.name)) and folder.is_dir() and not folder.is_symlink():
                     self._discard(folder)
 
     def _discard(self, folder: Path) -> None:
-        gone = self.folder / f".unfinished-{os.getpid()}-{secrets.token_hex(4)}"
-        try:
+        gone = self.folder / f".{secrets.token_hex(8)}.partial"
+        with suppress(OSError):
             os.rename(folder, gone)  # at once, so that no process finds a part of it
-        except OSError:
-            return
-        shutil.rmtree(gone, ignore_errors=True)
+            shutil.rmtree(gone, ignore_errors=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from retina.data.annotations import Annotations
 from retina.data.findings import Fault, Finding, Place
 from retina.data.flat_text import FlatText
 from retina.errors import DataError
+from retina.files import replace_atomically, write_text_atomically
 
 FORMAT_VERSION = 2  # to be raised whenever the arrays or the checks change
 
@@ -39,18 +39,14 @@ def open_folder(folder: str, source: str, findings: tuple[Finding, ...]) -> Anno
 
 
 def write(folder: Path, annotations: Annotations) -> None:
-    """Write ``annotations`` into ``folder``, which is made, down to the disk; OSError where that fails."""
-    folder.mkdir()
+    """Write ``annotations`` into the empty ``folder``, down to the disk; OSError where that fails."""
     arrays = {name: getattr(annotations, name) for name in _ARRAYS}
     arrays |= dict(zip(_TEXT, (annotations.file_names.offsets, annotations.file_names.buffer), strict=True))
     described = {}
     for name, array in arrays.items():
-        with open(folder / f"{name}.npy", "wb") as file:
+        with replace_atomically(folder / f"{name}.npy") as file:
             np.save(file, array, allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
-        size = (folder / f"{name}.npy").stat().st_size
-        described[name] = {"shape": list(array.shape), "dtype": array.dtype.str, "bytes": size}
+            described[name] = {"shape": list(array.shape), "dtype": array.dtype.str, "bytes": file.tell()}
     header = {
         "version": FORMAT_VERSION,
         "sha256": annotations.fingerprint,
@@ -60,11 +56,7 @@ def write(folder: Path, annotations: Annotations) -> None:
         "arrays": described,
     }
     text = json.dumps(header)
-    with open(folder / "header.json", "w", encoding="utf-8") as file:
-        file.write(hashlib.sha256(text.encode()).hexdigest() + "\n" + text)
-        file.flush()
-        os.fsync(file.fileno())
-    sync(folder)
+    write_text_atomically(folder / "header.json", f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
 
 
 def load(folder: Path) -> Annotations:
@@ -110,14 +102,3 @@ def _mapped(path: Path, described: dict[str, Any]) -> np.ndarray:
     if list(array.shape) != described["shape"] or array.dtype.str != described["dtype"]:
         raise ValueError(f"{path.name} holds another array than was written")
     return array
-
-
-def sync(folder: Path) -> None:
-    """Bring the names in ``folder`` to the disk, where the system can."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -385,8 +385,7 @@ _HEADINGS = {
     BOX_MALFORMED: "Annotations of any format",
     FILE_UNREADABLE: "COCO files",
 }
-FILE_NAME_LEAVES = FILE_NAME_LEAVES_FOLDER
-FAULTS = tuple(dict.fromkeys(value for value in globals().values() if isinstance(value, Fault)))
+FAULTS = tuple(value for value in globals().values() if isinstance(value, Fault))
 
 
 def as_markdown() -> str:

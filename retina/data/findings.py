@@ -60,11 +60,6 @@ class Finding:
     places: tuple[Place, ...]  # the first five
 
     @property
-    def kind(self) -> Fault:
-        """Return the fault."""
-        return self.fault
-
-    @property
     def what(self) -> str:
         """Return the fault's text in the number that fits."""
         return self.fault.one if self.count == 1 else self.fault.many
@@ -119,6 +114,3 @@ def in_short(findings: Sequence[Finding]) -> list[str]:
     weighty = [f"{finding.fault.severity}: {finding}" for finding in findings if finding.fault.severity != "note"]
     rest = [str(replace(finding, places=())) for finding in findings if finding.fault.severity == "note"]
     return weighty + ([f"note: {'; '.join(rest)}"] if rest else [])
-
-
-Kind = Fault

@@ -89,7 +89,7 @@ class KeyedBatchSampler(Sampler[list[SampleKey]]):
         keys = _EpochKeys(self.orders, self.seed)
         step_start = self.start
         while True:
-            # Of the position, not of a count of steps: a run that is gone on with has the same sizes.
+            # Of the position, not of a count of steps: a resumed run has the same sizes.
             size = drawn_size(self.sizes, seed=self.seed, position=step_start) if self.sizes else None
             for micro_batch in range(self.accumulate):
                 first = step_start + (micro_batch * self.world_size + self.rank) * chunk_size

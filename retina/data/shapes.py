@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import secrets
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,6 +21,7 @@ from retina.data.folders import CocoFolder, Opened
 from retina.data.shapes_drawing import CLASSES, Layout, draw_scene
 from retina.data.shapes_textures import TEXTURES
 from retina.errors import DataError
+from retina.files import make_folder_atomically
 from retina.ranges import AtLeast, AtLeast1, Count, checked
 
 # Raise it with every change of the pictures or of the layout of the folder: old folders are then left alone.
@@ -85,20 +83,16 @@ class ShapesFolder:
         """Draw the set unless it is there; several processes may do so at once and end with one folder."""
         if self.is_made:
             return
-        # What is half made carries another name, so that a folder of the right name is always whole.
-        unfinished = self.folder.with_name(f".unfinished-{self.folder.name}-{os.getpid()}-{secrets.token_hex(4)}")
         try:
-            for split, count in zip(SPLITS, (self.num_train_images, self.num_val_images), strict=True):
-                _write_split(unfinished, split, count=count, side=self.image_size, seed=self.seed)
-            _rename_unless_there(unfinished, self.folder)
+            with make_folder_atomically(self.folder) as unfinished:
+                for split, count in zip(SPLITS, (self.num_train_images, self.num_val_images), strict=True):
+                    _write_split(unfinished, split, count=count, side=self.image_size, seed=self.seed)
         except OSError as error:
             raise DataError(
                 f"data set {self.name!r} cannot be written: {self.folder}",
                 why=f"it is drawn at first use, and: {error.strerror or error}",
                 fix="dataset.root=<a folder that can be written>",
             ) from error
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def draw_image(seed: int, split: str, index: int, *, side: int) -> tuple[np.ndarray, Layout]:
@@ -152,12 +146,3 @@ def _objects(layout: Layout) -> list[dict[str, Any]]:
             box = [x1, y1, x2 - x1, y2 - y1]
             records.append({"category_id": category_id, "bbox": box, "area": area, "iscrowd": 0})
     return records
-
-
-def _rename_unless_there(source: Path, target: Path) -> None:
-    """Rename a folder; where another process was first, its folder stays."""
-    try:
-        os.rename(source, target)
-    except OSError:
-        if not target.is_dir():
-            raise

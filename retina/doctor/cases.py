@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import cv2
 import numpy as np
 
 from retina.data.annotations import annotation_name, near_duplicate_boxes
-from retina.data.checks.images import is_local, place
+from retina.data.catalogue import BAD_IMAGE, BOX_NEAR_DUPLICATE, OBJECT_UNDER_8_PIXELS, OBJECT_UNREACHED
+from retina.data.checks.images import is_local
 from retina.data.dataset import DetectionDataset
-from retina.data.findings import Finding
-from retina.doctor.duplicates import Pair, Picture
+from retina.data.findings import Fault, Finding
 from retina.doctor.examine import Examination, SplitExam
-from retina.doctor.kinds import BAD_IMAGE, IDENTICAL, LEAK, NEAR, NEAR_LEAK, SMALL_SIDE, UNREACHED
 from retina.drawing.boxes import draw_boxes
 from retina.drawing.sheets import shrunk
 from retina.errors import RetinaError
@@ -34,18 +34,17 @@ class Case:
 
 
 def cases_of(examination: Examination) -> dict[tuple[str, str], list[Case]]:
-    """Return pictures for findings, by (split, name of the kind); findings without a picture are left out."""
+    """Return pictures for findings, by (split, name of the fault); findings without a picture are left out."""
     cases = {}
     for split, finding in examination.findings():
-        kind = finding.kind
-        if kind.name in (IDENTICAL.name, LEAK.name, NEAR.name, NEAR_LEAK.name):
-            found = list(_pair_cases(examination, finding))
-        elif split and kind not in BAD_IMAGE:
-            found = list(_split_cases(examination.splits[split], finding))
+        if not split:
+            found = list(_copies(examination, finding.fault))
+        elif finding.fault not in BAD_IMAGE:
+            found = list(_in_split(examination.splits[split], finding))
         else:
             found = []
         if found:
-            cases[split, kind.name] = found
+            cases[split, finding.fault.name] = found
     return cases
 
 
@@ -55,79 +54,63 @@ def gallery(exam: SplitExam, count: int) -> list[Case]:
     if dataset is None or not is_local(dataset):
         return []
     bad = {each.index for each in exam.images.seen if each.is_bad} if exam.images else set()
-    good = [index for index in np.linspace(0, len(dataset) - 1, count).round().astype(int).tolist() if index not in bad]
-    shown = ((index, _whole(dataset, index)) for index in dict.fromkeys(good))
-    return [Case((picture,), place(dataset, index)) for index, picture in shown if picture is not None]
+    spread = np.linspace(0, len(dataset) - 1, count).round().astype(int).tolist()
+    shown = [(index, _whole(dataset, index)) for index in dict.fromkeys(spread) if index not in bad]
+    return [
+        Case((picture,), str(dataset.annotations.image_place(index))) for index, picture in shown if picture is not None
+    ]
 
 
-def _split_cases(exam: SplitExam, finding: Finding) -> Iterator[Case]:
+def _copies(examination: Examination, fault: Fault) -> Iterator[Case]:
+    """Yield the pairs of images of one fault side by side."""
+    for pair in islice((pair for pair in examination.pairs if pair.fault is fault), PER_FINDING):
+        pictures, names = [], []
+        for image in (pair.first, pair.second):
+            if (dataset := examination.splits[image.split].dataset) is not None:
+                pictures.append(_whole(dataset, image.index))
+                names.append(f"{image.split}: {dataset.annotations.image_place(image.index)}")
+        alike = "the same content" if pair.correlation is None else f"correlation {pair.correlation:.3f}"
+        shown = tuple(picture for picture in pictures if picture is not None)
+        if len(shown) == 2:
+            yield Case(shown, f"{'  |  '.join(names)} ({alike})")
+
+
+def _in_split(exam: SplitExam, finding: Finding) -> Iterator[Case]:
     dataset = exam.dataset
     if dataset is None or not is_local(dataset):
         return
-    for index, objects, caption in _pointed_at(exam, dataset, finding)[:PER_FINDING]:
+    for index, objects, caption in islice(_pointed_at(exam, dataset, finding), PER_FINDING):
         picture = _around(dataset, index, objects) if len(objects) else _whole(dataset, index)
         if picture is not None:
             yield Case((picture,), caption)
 
 
-def _pointed_at(exam: SplitExam, dataset: DetectionDataset, finding: Finding) -> list[tuple[int, Sequence[int], str]]:
-    """Return (image, objects, sentence) of the cases of a finding that a picture should show."""
-    name, view = finding.kind.name, exam.view
-    if name == "box-near-duplicate":
-        return [
-            (_owner(dataset, int(first)), (int(first), int(second)),
-             f"{dataset.class_names[dataset.labels[first]]}: {_name(dataset, int(first))} and "
-             f"{_name(dataset, int(second))}, {place(dataset, _owner(dataset, int(first)))}")
-            for first, second in near_duplicate_boxes(dataset.annotations)[:PER_FINDING]
-        ]  # fmt: skip
-    if view is not None and name in (UNREACHED.name, SMALL_SIDE.name):
-        worst = view.worst(unreached=name == UNREACHED.name)
+def _pointed_at(
+    exam: SplitExam, dataset: DetectionDataset, finding: Finding
+) -> Iterator[tuple[int, Sequence[int], str]]:
+    """Yield (image, objects, sentence) of the cases of a finding that a picture should show."""
+    annotations, view, fault = dataset.annotations, exam.view, finding.fault
+    if fault is BOX_NEAR_DUPLICATE:
+        for pair in near_duplicate_boxes(annotations).tolist():
+            image = annotations.owner(pair[0])
+            names = " and ".join(annotation_name(int(annotations.object_ids[position])) for position in pair)
+            class_name = dataset.class_names[dataset.labels[pair[0]]]
+            yield image, pair, f"{class_name}: {names}, {annotations.image_place(image)}"
+    elif view is not None and fault in (OBJECT_UNREACHED, OBJECT_UNDER_8_PIXELS):
         objects = np.flatnonzero(~np.asarray(dataset.crowd))
-        return [
-            (int(view.image_of_box[i]), (int(objects[i]),),
-             f"{view.class_names[view.labels[i]]}: {view.sides[i, 0]:.1f} x {view.sides[i, 1]:.1f} pixels for the "
-             f"network, best anchor IoU {view.best_iou[i]:.2f}, {place(dataset, int(view.image_of_box[i]))}")
-            for i in worst[:PER_FINDING]
-        ]  # fmt: skip
-    return list(_places(dataset, finding))
-
-
-def _name(dataset: DetectionDataset, index: int) -> str:
-    return annotation_name(int(dataset.annotations.object_ids[index]))
-
-
-def _places(dataset: DetectionDataset, finding: Finding) -> Iterator[tuple[int, Sequence[int], str]]:
-    """Yield what the places of a finding name."""
-    positions = {int(number): index for index, number in enumerate(dataset.image_ids)}
-    for found in finding.places:
-        if found.image_id in positions:
-            index = positions[found.image_id]
-            span = range(int(dataset.offsets[index]), int(dataset.offsets[index + 1]))
-            yield index, [i for i in span if dataset.annotations.object_ids[i] == found.annotation], found.text
-
-
-def _pair_cases(examination: Examination, finding: Finding) -> Iterator[Case]:
-    exact, across = finding.kind.name in (IDENTICAL.name, LEAK.name), finding.kind.name in (LEAK.name, NEAR_LEAK.name)
-    pairs = examination.identical if exact else examination.near
-    chosen = [pair for pair in pairs if (pair.first.split != pair.second.split) == across]
-    for pair in chosen[:PER_FINDING]:
-        pictures = [_of_picture(examination, picture) for picture in (pair.first, pair.second)]
-        if all(picture is not None for picture in pictures):
-            yield Case(tuple(p for p in pictures if p is not None), _pair_caption(examination, pair))
-
-
-def _pair_caption(examination: Examination, pair: Pair) -> str:
-    def named(picture: Picture) -> str:
-        dataset = examination.splits[picture.split].dataset
-        return f"{picture.split}: {place(dataset, picture.index)}" if dataset is not None else picture.split
-
-    alike = "the same content" if pair.correlation == 1 else f"correlation {pair.correlation:.3f}"
-    return f"{named(pair.first)}  |  {named(pair.second)} ({alike})"
-
-
-def _of_picture(examination: Examination, picture: Picture) -> np.ndarray | None:
-    dataset = examination.splits[picture.split].dataset
-    return None if dataset is None else _whole(dataset, picture.index)
+        for hit in view.worst(fault)[:PER_FINDING].tolist():
+            image, (width, height) = int(view.image_of_box[hit]), view.sides[hit]
+            yield image, [int(objects[hit])], (
+                f"{view.class_names[view.labels[hit]]}: {width:.1f} x {height:.1f} pixels for the network, "
+                f"best anchor IoU {view.best_iou[hit]:.2f}, {annotations.image_place(image)}"
+            )  # fmt: skip
+    else:
+        positions = {int(number): index for index, number in enumerate(dataset.image_ids)}
+        for place in finding.places:
+            if place.image_id in positions:
+                index = positions[place.image_id]
+                span = range(int(dataset.offsets[index]), int(dataset.offsets[index + 1]))
+                yield index, [i for i in span if annotations.object_ids[i] == place.annotation], place.text
 
 
 def _whole(dataset: DetectionDataset, index: int) -> np.ndarray | None:
@@ -137,8 +120,8 @@ def _whole(dataset: DetectionDataset, index: int) -> np.ndarray | None:
     except RetinaError:  # told as a finding of its own
         return None
     image, targets = shrunk(sample, min(1.0, WIDTH / sample.image.shape[1], 1.5 * WIDTH / sample.image.shape[0]))
-    return draw_boxes(image, targets.boxes, targets.labels, class_names=dataset.class_names,
-                      crowd_boxes=targets.crowd_boxes)  # fmt: skip
+    crowds = targets.crowd_boxes
+    return draw_boxes(image, targets.boxes, targets.labels, class_names=dataset.class_names, crowd_boxes=crowds)
 
 
 def _around(dataset: DetectionDataset, index: int, objects: Sequence[int]) -> np.ndarray | None:
@@ -159,7 +142,3 @@ def _around(dataset: DetectionDataset, index: int, objects: Sequence[int]) -> np
     crop = cv2.resize(crop, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
     shown = (boxes - np.tile(start, 2)) * scale
     return draw_boxes(crop, shown, np.asarray(dataset.labels)[list(objects)], class_names=dataset.class_names)
-
-
-def _owner(dataset: DetectionDataset, position: int) -> int:
-    return int(np.searchsorted(dataset.offsets, position, side="right")) - 1

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
-from rich.progress import track as rich_track
 
 from retina.anchors.coverage import best_possible_iou
 from retina.benchmark.command import Measured, canvas_of, prepare
@@ -19,17 +18,16 @@ from retina.benchmark.measure import alternate, peak_memory
 from retina.benchmark.speed import Variant
 from retina.build import build
 from retina.commands.assemble import Sections
-from retina.data.checks.images import untracked
-from retina.data.coco.file import inspect_coco
 from retina.data.transforms.resize import resized_size
 from retina.doctor.cases import cases_of, gallery
 from retina.doctor.detector_view import Lens
-from retina.doctor.examine import Examination, SplitExam, examine
-from retina.doctor.fix import write_corrected
-from retina.doctor.kinds import SIDES_SWAPPED
+from retina.doctor.examine import Examination, examine
+from retina.doctor.fix import correct_splits
 from retina.doctor.page import html_page
-from retina.doctor.report import as_values, print_report, verdict, write_json
+from retina.doctor.report import as_values, print_report, verdict
+from retina.drawing.tables import progress
 from retina.errors import ConfigError, DataError, first_five
+from retina.files import write_json_atomically
 from retina.machine import Machine
 from retina.ranges import Count, checked
 from retina.settings import RunSettings, SplitName
@@ -71,13 +69,13 @@ def run(settings: Settings, sections: Sections) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=_PLAIN_WIDTH)  # of a file or a pipe nobody knows how wide it is
-    track = partial(_tracked, console) if console.is_terminal else untracked
-    examination = examine(folder, splits, images=examining.images, lens=build_lens(settings, sections), track=track)
+    lens = build_lens(settings, sections)
+    examination = examine(folder, splits, images=examining.images, lens=lens, track=_tracked)
     if examining.speed:
         examination = replace(examination, speed=measure_step(settings, sections, examination))
     out = Path(settings.out or Path("doctor") / folder.name)
     print_report(examination, console)
-    fixes = _fix(examination) if settings.fix else {}
+    fixes = correct_splits(examination) if settings.fix else {}
     _write(out, examination, examining, fixes)
     console.print(f"\nwritten to {out / 'dataset_report.html'} and dataset_report.json", highlight=False, markup=False,
                   soft_wrap=True)  # fmt: skip
@@ -131,57 +129,15 @@ def _splits(folder: Any, asked: Sequence[str] | None) -> list[str]:
     return list(asked or known)
 
 
-def _fix(examination: Examination) -> dict[str, Any]:
-    """Write corrected copies and return, by split, what was changed and what could not be."""
-    fixes = {}
-    for split, exam in examination.splits.items():
-        file = exam.opened.annotations_file
-        if file is None:
-            print(f"{split}: nothing is corrected, since its annotations are not in COCO's format")
-            continue
-        written = write_corrected(file, pixel_sizes=_pixel_sizes(exam), unreadable=_unreadable(exam))
-        if written is None:
-            print(f"{split}: there is nothing to correct")
-            continue
-        path, corrected = written
-        left = _left(path)
-        fixes[split] = {"file": str(path), "changes": dict(corrected.changes), "errors_left": left}
-        print(f"{split}: corrected copy written to {path}")
-        for sentence in corrected.sentences():
-            print(f"  {sentence}")
-        if left:
-            print(f"  what it still has, which nobody but you can decide: {first_five(left)}")
-    return fixes
-
-
-def _left(path: Path) -> list[str]:
-    """Return the errors that a corrected copy still has."""
-    return [str(finding) for finding in inspect_coco(path)[1] if finding.fault.severity == "error"]
-
-
-def _pixel_sizes(exam: SplitExam) -> dict[int, tuple[int, int]]:
-    if exam.images is None or exam.dataset is None:
-        return {}
-    return {int(exam.dataset.image_ids[index]): size for index, size in exam.images.pixel_sizes().items()}
-
-
-def _unreadable(exam: SplitExam) -> list[int]:
-    """Return ids of images that cannot be read, which a wrong size is not."""
-    if exam.images is None or exam.dataset is None:
-        return []
-    sized = {*exam.images.pixel_sizes(), *exam.images.indices(SIDES_SWAPPED)}
-    return [int(exam.dataset.image_ids[each.index]) for each in exam.images.seen
-            if each.is_bad and each.index not in sized]  # fmt: skip
-
-
 def _write(out: Path, examination: Examination, settings: ExaminingSettings, fixes: dict[str, Any]) -> None:
     galleries = {split: gallery(exam, settings.num_pictures) for split, exam in examination.splits.items()}
     date = datetime.datetime.now().strftime("%Y-%m-%d %H:%M")
     command = f"python {' '.join(sys.argv)}"
+    values = {**as_values(examination), "fixes": fixes, "command": command}
     page = html_page(examination, cases_of(examination), galleries, command=command, date=date)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        write_json(out / "dataset_report.json", {**as_values(examination), "fixes": fixes, "command": command})
+        write_json_atomically(out / "dataset_report.json", values, indent=1)
         (out / "dataset_report.html").write_bytes(page.encode("utf-8", "replace"))
     except OSError as error:
         raise ConfigError(f"the report cannot be written ({error.strerror}): {out}", fix="out=<a folder>") from None
@@ -189,7 +145,7 @@ def _write(out: Path, examination: Examination, settings: ExaminingSettings, fix
 
 def _end(examination: Examination, out: Path) -> None:
     errors = [f"{split + ': ' if split else ''}{finding}" for split, finding in examination.findings()
-              if finding.kind.severity == "error"]  # fmt: skip
+              if finding.fault.severity == "error"]  # fmt: skip
     if errors:
         raise DataError(
             f"the data set {examination.name!r} has {verdict(examination)}: {first_five(errors)}",
@@ -199,5 +155,8 @@ def _end(examination: Examination, out: Path) -> None:
     print(f"data set {examination.name!r}: {verdict(examination)}")
 
 
-def _tracked(console: Console, items: Iterable[Any], total: int, title: str) -> Iterator[Any]:
-    yield from rich_track(items, description=title, total=total, console=console, transient=True)
+def _tracked(items: Iterable[Any], total: int, title: str) -> Iterator[Any]:
+    with progress(title, total) as bar:
+        for item in items:
+            yield item
+            bar.advance(bar.task)

@@ -10,9 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from retina.data.catalogue import (
+    CLASS_IMBALANCE,
+    CLASS_TINY,
+    IMAGE_WITH_MANY_OBJECTS,
+    OBJECT_UNDER_8_PIXELS,
+    OBJECT_UNREACHED,
+)
+from retina.data.collate import Collate
 from retina.data.dataset import DetectionDataset
-from retina.data.findings import Finding, Findings
-from retina.doctor.kinds import IMBALANCE, SMALL_SIDE, TINY_CLASS, TOO_MANY, UNREACHED
+from retina.data.findings import Fault, Finding, Findings, Place
 
 # Areas in square pixels where small ends and large begins. Source: pycocotools, Params.areaRng.
 SIZE_LIMITS = (32**2, 96**2)
@@ -21,20 +28,15 @@ FEW = 10  # objects of a class
 RARE = 100  # times fewer objects than the most frequent class
 SMALL = 8.0  # pixels: the stride of the finest level, so the side is one cell
 REACHED = 0.5  # IoU with the best anchor
-_DIVISOR = 32  # of padded images, as in the collate function
-
-# (height, width) -> (height, width) after the resize
-Resized = Callable[[int, int], tuple[int, int]]
-# boxes (N, 4) in pixels of the input, (height, width) of the input -> (N,) IoU of each with its best anchor
-BestIou = Callable[[Tensor, tuple[int, int]], Tensor]
 
 
 @dataclass(frozen=True)
 class Lens:
     """How the detector looks at images; handed in, since this package builds nothing."""
 
-    resized: Resized
-    best_iou: BestIou
+    resized: Callable[[int, int], tuple[int, int]]  # (height, width) -> (height, width) at the network's input
+    # boxes (N, 4) in pixels of the input, (height, width) of the input -> (N,) IoU of each with its best anchor
+    best_iou: Callable[[Tensor, tuple[int, int]], Tensor]
     max_detections: int
     batch_size: int
 
@@ -63,9 +65,14 @@ class DetectorView:
         """Return ``(N,)`` whether no anchor reaches the object."""
         return self.best_iou < REACHED
 
-    def worst(self, *, unreached: bool) -> np.ndarray:
-        """Return the objects that no anchor reaches, or those with a side under 8 pixels; the worst first."""
-        value, limit = (self.best_iou, REACHED) if unreached else (self.sides.min(axis=1, initial=np.inf), SMALL)
+    @property
+    def shorter_side(self) -> np.ndarray:
+        """Return ``(N,)`` pixels of the input."""
+        return self.sides.min(axis=1, initial=np.inf)
+
+    def worst(self, fault: Fault) -> np.ndarray:
+        """Return the objects with ``fault`` (OBJECT_UNREACHED or OBJECT_UNDER_8_PIXELS), the worst first."""
+        value, limit = (self.best_iou, REACHED) if fault is OBJECT_UNREACHED else (self.shorter_side, SMALL)
         order = np.argsort(value, kind="stable")
         return order[value[order] < limit]
 
@@ -77,9 +84,9 @@ class DetectorView:
             "sizes_original": sizes_table(self.original_areas),
             "sizes_network": sizes_table(sides.prod(axis=1)),
             "objects_per_image": _spread(self.objects_of_image),
-            "shorter_side_network": _spread(sides.min(axis=1)) if len(sides) else None,
-            "aspect_ratio": _spread(sides[:, 1] / sides[:, 0]) if len(sides) else None,
-            "share_under_8_pixels": float((sides.min(axis=1, initial=np.inf) < SMALL).sum() / count),
+            "shorter_side_network": _spread(self.shorter_side),
+            "aspect_ratio": _spread(sides[:, 1] / sides[:, 0]),
+            "share_under_8_pixels": float((self.shorter_side < SMALL).sum() / count),
             "share_unreached": float(self.unreached.sum() / count),
             "share_padding": self.padding,
             "classes": self.class_rows(),
@@ -87,19 +94,18 @@ class DetectorView:
 
     def class_rows(self) -> list[dict[str, Any]]:
         """Return for each class its objects, images, size bands at the input and the share no anchor reaches."""
-        bands = np.searchsorted(SIZE_LIMITS, self.sides.prod(axis=1), side="right")
-        rows = []
+        areas = self.sides.prod(axis=1)
         order = np.argsort(self.labels, kind="stable")
         edges = np.searchsorted(self.labels[order], np.arange(len(self.class_names) + 1))
+        rows = []
         for label, name in enumerate(self.class_names):
             own = order[edges[label] : edges[label + 1]]
-            counts = np.bincount(bands[own], minlength=3).tolist()
             rows.append(
                 {
                     "name": name,
                     "objects": len(own),
                     "images": len(np.unique(self.image_of_box[own])),
-                    **dict(zip(SIZE_NAMES, counts, strict=True)),
+                    **sizes_table(areas[own]),
                     "share_unreached": float(self.unreached[own].mean()) if len(own) else None,
                 }
             )
@@ -108,9 +114,8 @@ class DetectorView:
 
 def look_through(dataset: DetectionDataset, lens: Lens) -> DetectorView:
     """Return how the objects of ``dataset`` look at the network's input; no image is opened."""
-    image_of_box = np.repeat(np.arange(len(dataset)), np.diff(dataset.offsets))
     keep = ~np.asarray(dataset.crowd)
-    image_of_box, labels = image_of_box[keep], np.asarray(dataset.labels)[keep]
+    image_of_box = np.repeat(np.arange(len(dataset)), np.diff(dataset.offsets))[keep]
     sizes = np.array([lens.resized(int(h), int(w)) for h, w in dataset.sizes], dtype=np.int64).reshape(-1, 2)
     xywh = np.asarray(dataset.boxes)[keep]
     original = np.asarray(dataset.sizes)[image_of_box]
@@ -120,8 +125,8 @@ def look_through(dataset: DetectionDataset, lens: Lens) -> DetectorView:
     return DetectorView(
         boxes=boxes,
         image_of_box=image_of_box,
-        labels=labels,
-        best_iou=_best_iou(boxes, sizes[image_of_box], lens.best_iou),
+        labels=np.asarray(dataset.labels)[keep],
+        best_iou=_best_iou(boxes, _padded(sizes[image_of_box]), lens),
         original_areas=np.asarray(dataset.areas)[keep],
         sizes=sizes,
         objects_of_image=np.bincount(image_of_box, minlength=len(dataset)),
@@ -136,24 +141,24 @@ def view_findings(
     """Return what of the view deserves a word; what concerns learning only where the split is for ``training``."""
     findings = Findings(dataset.annotations.source)
     objects = np.bincount(view.labels, minlength=len(view.class_names))
-    if training:
-        for label in np.flatnonzero((objects > 0) & (objects < FEW)):
-            findings.add(TINY_CLASS, f"{view.class_names[label]!r} ({objects[label]})")
-        for label in np.flatnonzero((objects >= FEW) & (objects * RARE < objects.max(initial=0))):
-            findings.add(IMBALANCE, f"{view.class_names[label]!r} ({objects[label]} of {objects.max()})")
-    for kind in (UNREACHED, SMALL_SIDE):
-        hits = view.worst(unreached=kind is UNREACHED)
-        for hit in hits[:5]:
-            width, height = view.sides[hit]
-            name = view.class_names[view.labels[hit]]
-            image = dataset.annotations.image_place(int(view.image_of_box[hit]))
-            findings.add(kind, replace(image, text=f"{name!r} of {width:.0f} x {height:.0f}, {image}"))
-        if len(hits) > 5:
-            findings.add(kind, count=len(hits) - 5)
+    most = objects.max(initial=0)
+    for name, count in zip(view.class_names, objects, strict=True) if training else ():
+        if 0 < count < FEW:
+            findings.add(CLASS_TINY, f"{name!r} ({count})")
+        elif 0 < count * RARE < most:
+            findings.add(CLASS_IMBALANCE, f"{name!r} ({count} of {most})")
+    for fault in (OBJECT_UNREACHED, OBJECT_UNDER_8_PIXELS):
+        findings.add_each(fault, view.worst(fault), lambda hit: _object_place(dataset, view, hit))
     for index in np.flatnonzero(view.objects_of_image > max_detections):
         detail = f"{view.objects_of_image[index]} of {max_detections}"
-        findings.add(TOO_MANY, dataset.annotations.image_place(int(index), detail))
+        findings.add(IMAGE_WITH_MANY_OBJECTS, dataset.annotations.image_place(int(index), detail))
     return findings.all()
+
+
+def _object_place(dataset: DetectionDataset, view: DetectorView, index: int) -> Place:
+    image = dataset.annotations.image_place(int(view.image_of_box[index]))
+    width, height = view.sides[index]
+    return replace(image, text=f"{view.class_names[view.labels[index]]!r} of {width:.0f} x {height:.0f}, {image}")
 
 
 def sizes_table(areas: np.ndarray) -> dict[str, int]:
@@ -169,26 +174,28 @@ def padding_share(sizes: np.ndarray, batch_size: int) -> float:
     order = np.random.default_rng(0).permutation(len(sizes))
     batch_size = min(batch_size, len(sizes))
     batches = sizes[order[: len(order) // batch_size * batch_size]].reshape(-1, batch_size, 2)
-    canvas = -(-batches.max(axis=1) // _DIVISOR) * _DIVISOR
+    canvas = _padded(batches.max(axis=1))
     return float(1 - batches.prod(axis=2).sum() / (canvas.prod(axis=1).sum() * batch_size))
 
 
-def _best_iou(boxes: np.ndarray, sizes: np.ndarray, best_iou: BestIou) -> np.ndarray:
-    """Ask canvas by canvas: an image alone is padded to whole cells."""
+def _padded(sizes: np.ndarray) -> np.ndarray:
+    return -(-sizes // Collate.size_divisor) * Collate.size_divisor
+
+
+def _best_iou(boxes: np.ndarray, canvas_of_box: np.ndarray, lens: Lens) -> np.ndarray:
+    """Return ``(N,)`` the IoU of each box with its best anchor, asked for canvas by canvas."""
     result = np.zeros(len(boxes), dtype=np.float32)
-    if not len(boxes):
-        return result
-    canvases, which = np.unique(-(-sizes // _DIVISOR) * _DIVISOR, axis=0, return_inverse=True)
+    canvases, which = np.unique(canvas_of_box, axis=0, return_inverse=True)
     order = np.argsort(which.ravel(), kind="stable")
-    for canvas, own in zip(canvases, np.split(order, np.cumsum(np.bincount(which.ravel()))[:-1]), strict=True):
-        found = best_iou(torch.from_numpy(boxes[own]), (int(canvas[0]), int(canvas[1])))
-        result[own] = found.numpy()
+    groups = np.split(order, np.cumsum(np.bincount(which.ravel()))[:-1]) if len(boxes) else []
+    for (height, width), own in zip(canvases.tolist(), groups, strict=True):
+        result[own] = lens.best_iou(torch.from_numpy(boxes[own]), (height, width)).numpy()
     return result
 
 
 def _spread(values: np.ndarray) -> dict[str, float] | None:
     if not len(values):
         return None
-    low, quarter, median, three_quarters, high = np.quantile(values, [0, 0.25, 0.5, 0.75, 1]).tolist()
-    return {"least": low, "quarter": quarter, "median": median, "three_quarters": three_quarters, "most": high,
-            "mean": float(np.mean(values))}  # fmt: skip
+    names = ("least", "quarter", "median", "three_quarters", "most")
+    quantiles = np.quantile(values, [0, 0.25, 0.5, 0.75, 1]).tolist()  # of a list, so that float64 interpolates
+    return {**dict(zip(names, quantiles, strict=True)), "mean": float(np.mean(values))}

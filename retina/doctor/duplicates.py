@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from retina.data.checks.images import ImageCheck, place
+from retina.data.catalogue import IMAGES_IDENTICAL, IMAGES_NEARLY_IDENTICAL, SPLIT_LEAK, SPLIT_NEAR_LEAK
+from retina.data.checks.images import ImageCheck, unchecked
 from retina.data.dataset import DetectionDataset
-from retina.data.findings import Finding, Findings
-from retina.doctor.kinds import IDENTICAL, LEAK, NEAR, NEAR_LEAK, unchecked
+from retina.data.findings import Fault, Finding, Findings
 
 # Correlation of two gray copies from which pictures are nearly the same. Measured on 364 microscope images and 158
 # photographs: recompressed 0.97 and more, shifted by four pixels 0.96, brightened 0.94; different ones at most 0.87.
@@ -22,7 +22,7 @@ _BLOCK = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class SplitImage:
     """One image of one split."""
 
     split: str
@@ -33,27 +33,34 @@ class Picture:
 class Pair:
     """Two images that show the same; the first stands in the earlier split."""
 
-    first: Picture
-    second: Picture
-    correlation: float  # 1: identical content
+    first: SplitImage
+    second: SplitImage
+    correlation: float | None = None  # None: the same file content
+
+    @property
+    def fault(self) -> Fault:
+        """Return what the pair means: a leak where it stands in two splits."""
+        exact, across = self.correlation is None, self.first.split != self.second.split
+        if across:
+            return SPLIT_LEAK if exact else SPLIT_NEAR_LEAK
+        return IMAGES_IDENTICAL if exact else IMAGES_NEARLY_IDENTICAL
 
 
-def find_duplicates(checks: Mapping[str, ImageCheck]) -> tuple[list[Pair], list[Pair], int]:
-    """Return identical pairs, nearly identical pairs (most alike first), and how many images were not compared."""
-    pictures = [(Picture(split, each.index), each) for split, check in checks.items() for each in check.seen]
-    by_content: dict[bytes, list[Picture]] = defaultdict(list)
-    for picture, each in pictures:
+def find_duplicates(checks: Mapping[str, ImageCheck]) -> tuple[list[Pair], int]:
+    """Return the pairs, identical ones first, then the most alike, and how many images were not compared."""
+    images = [(SplitImage(split, each.index), each) for split, check in checks.items() for each in check.seen]
+    by_content: dict[bytes, list[SplitImage]] = defaultdict(list)
+    for image, each in images:
         if each.digest is not None:
-            by_content[each.digest].append(picture)
+            by_content[each.digest].append(image)
     # Of many copies each is told beside the first.
-    identical = [Pair(same[0], other, 1.0) for same in by_content.values() for other in same[1:]]
+    identical = [Pair(same[0], other) for same in by_content.values() for other in same[1:]]
     copies = {pair.second for pair in identical}
-    compared = [(p, each.thumbnail) for p, each in pictures if each.thumbnail is not None and p not in copies]
+    compared = [(image, each.thumbnail) for image, each in images if each.thumbnail is not None and image not in copies]
     if len(compared) > MAX_COMPARED:
-        return identical, [], len(compared)
-    rows = near_pairs(np.array([thumbnail for _, thumbnail in compared]))
-    near = [Pair(compared[a][0], compared[b][0], value) for a, b, value in rows]
-    return identical, sorted(near, key=lambda pair: -pair.correlation), 0
+        return identical, len(compared)
+    rows = sorted(near_pairs(np.array([thumbnail for _, thumbnail in compared])), key=lambda row: -row[2])
+    return identical + [Pair(compared[first][0], compared[second][0], value) for first, second, value in rows], 0
 
 
 def near_pairs(thumbnails: np.ndarray) -> list[tuple[int, int, float]]:
@@ -65,29 +72,25 @@ def near_pairs(thumbnails: np.ndarray) -> list[tuple[int, int, float]]:
     unit = (flat[with_contrast] / length[with_contrast]).astype(np.float32)
     pairs = []
     for start in range(0, len(unit), _BLOCK):
-        block = unit[start : start + _BLOCK] @ unit[start:].T  # (block, rest)
+        block = np.triu(unit[start : start + _BLOCK] @ unit[start:].T, k=1)  # (block, rest), each pair once
         rows, columns = np.nonzero(block >= MIN_CORRELATION)
-        later = columns > rows
-        for row, column in zip(rows[later].tolist(), columns[later].tolist(), strict=True):
-            first, second = int(with_contrast[start + row]), int(with_contrast[start + column])
-            pairs.append((first, second, float(block[row, column])))
+        firsts, seconds = with_contrast[start + rows].tolist(), with_contrast[start + columns].tolist()
+        pairs += list(zip(firsts, seconds, block[rows, columns].tolist(), strict=True))
     return pairs
 
 
 def duplicate_findings(
-    identical: Sequence[Pair], near: Sequence[Pair], not_compared: int, datasets: Mapping[str, DetectionDataset]
+    pairs: Sequence[Pair], not_compared: int, datasets: Mapping[str, DetectionDataset]
 ) -> tuple[Finding, ...]:
-    """Return what the pairs mean: a leak where they stand in two splits."""
+    """Return the pairs as findings, and that images were not compared."""
     findings = Findings(" and ".join(dataset.annotations.source for dataset in datasets.values()))
-    for pairs, within, across in ((identical, IDENTICAL, LEAK), (near, NEAR, NEAR_LEAK)):
-        for pair in pairs:
-            kind = within if pair.first.split == pair.second.split else across
-            findings.add(kind, f"{_named(pair.first, datasets)} and {_named(pair.second, datasets)}")
+    for pair in pairs:
+        first, second = (
+            f"{image.split} {datasets[image.split].annotations.image_place(image.index)}"
+            for image in (pair.first, pair.second)
+        )
+        findings.add(pair.fault, f"{first} and {second}")
     if not_compared:
         reason = f"for pictures that are nearly identical: more than {MAX_COMPARED:,}"
         return (*findings.all(), unchecked(findings.file, not_compared, reason))
     return findings.all()
-
-
-def _named(picture: Picture, datasets: Mapping[str, DetectionDataset]) -> str:
-    return f"{picture.split} {place(datasets[picture.split], picture.index)}"

@@ -1,4 +1,4 @@
-"""A corrected copy of a COCO annotation file beside the old one; nothing is overwritten."""
+"""Corrected copies of COCO annotation files, each beside its original; nothing is overwritten."""
 
 from __future__ import annotations
 
@@ -7,8 +7,52 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from retina.doctor.corrections import Corrected, correct
-from retina.errors import DataError
+from retina.data.catalogue import IMAGE_SIDES_SWAPPED
+from retina.data.coco.file import inspect_coco
+from retina.doctor.corrections import Changes, correct
+from retina.doctor.examine import Examination, SplitExam
+from retina.errors import DataError, first_five
+
+
+def correct_splits(examination: Examination) -> dict[str, Any]:
+    """Write corrected copies, say so, and return by split what was changed and which errors are left.
+
+    Raises:
+        DataError: a file cannot be corrected, or there is a corrected copy already.
+    """
+    fixes = {}
+    for split, exam in examination.splits.items():
+        file = exam.opened.annotations_file
+        if file is None:
+            print(f"{split}: nothing is corrected, since its annotations are not in COCO's format")
+            continue
+        pixel_sizes, unreadable = _seen_in_images(exam)
+        written = write_corrected(file, pixel_sizes=pixel_sizes, unreadable=unreadable)
+        if written is None:
+            print(f"{split}: there is nothing to correct")
+            continue
+        path, changes = written
+        left = [str(finding) for finding in inspect_coco(path)[1] if finding.fault.severity == "error"]
+        fixes[split] = {"file": str(path), "changes": changes, "errors_left": left}
+        print("\n  ".join([f"{split}: corrected copy written to {path}", *sentences(changes)]))
+        if left:
+            print(f"  what it still has, which nobody but you can decide: {first_five(left)}")
+    return fixes
+
+
+def _seen_in_images(exam: SplitExam) -> tuple[dict[int, tuple[int, int]], list[int]]:
+    """Return, by id, the true sizes of images of another size than said, and the images that cannot be read."""
+    if exam.images is None or exam.dataset is None:
+        return {}, []
+    ids, sizes = exam.dataset.image_ids, exam.images.pixel_sizes()
+    readable = {*sizes, *exam.images.indices(IMAGE_SIDES_SWAPPED)}
+    bad = [int(ids[each.index]) for each in exam.images.seen if each.is_bad and each.index not in readable]
+    return {int(ids[index]): size for index, size in sizes.items()}, bad
+
+
+def sentences(changes: Changes) -> list[str]:
+    """Return one line for each kind of change with the first five ids."""
+    return [f"{len(ids)} {what}: {first_five(ids)}" for what, ids in changes.items()]
 
 
 def fixed_path(file: Path) -> Path:
@@ -18,42 +62,43 @@ def fixed_path(file: Path) -> Path:
 
 def write_corrected(
     file: Path, *, pixel_sizes: Mapping[int, tuple[int, int]], unreadable: Sequence[int]
-) -> tuple[Path, Corrected] | None:
+) -> tuple[Path, Changes] | None:
     """Write the corrected copy of ``file`` and return where, and what was changed; None where there is nothing to do.
 
-    Args:
-        file: an annotation file in COCO's format.
-        pixel_sizes: (height, width) of images, by id, whose files have another size than the annotations say.
-        unreadable: ids of images that cannot be read.
+    The other arguments are those of :func:`correct`.
 
     Raises:
         DataError: the file is not a JSON object, or there is a corrected copy already.
     """
     target = fixed_path(file)
     if target.exists():
-        raise DataError(f"there is a corrected copy already: {target}", why="nothing is ever overwritten",
-                        fix="use it, or move it away")  # fmt: skip
-    content, changes = _read(file)
-    corrected = correct(content, pixel_sizes=pixel_sizes, unreadable=unreadable)
-    corrected.changes.update(changes)
-    if not corrected.changes:
+        raise DataError(
+            f"there is a corrected copy already: {target}",
+            why="nothing is ever overwritten",
+            fix="use it, or move it away",
+        )
+    content, has_mark = _read(file)
+    changes = dict(correct(content, pixel_sizes=pixel_sizes, unreadable=unreadable))
+    if has_mark:
+        changes["byte order mark taken away"] = [file.name]
+    if not changes:
         return None
-    text = json.dumps(corrected.content, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    text = json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogatepass")
     try:
         with target.open("xb") as out:
             out.write(text)
     except OSError as error:
-        raise DataError(f"the corrected copy cannot be written ({error.strerror}): {target}",
-                        fix="make the folder writable, or copy the annotation file elsewhere") from None  # fmt: skip
-    return target, corrected
+        raise DataError(
+            f"the corrected copy cannot be written ({error.strerror}): {target}",
+            fix="make the folder writable, or copy the annotation file elsewhere",
+        ) from None
+    return target, changes
 
 
-def _read(file: Path) -> tuple[dict[str, Any], dict[str, list[Any]]]:
-    changes: dict[str, list[Any]] = {}
+def _read(file: Path) -> tuple[dict[str, Any], bool]:
+    """Return the content of ``file`` and whether it begins with a byte order mark."""
     try:
         raw = file.read_bytes()
-        if raw.startswith(b"\xef\xbb\xbf"):
-            changes["byte order mark taken away"] = [file.name]
         content = json.loads(raw.decode("utf-8-sig"), object_pairs_hook=_without_contradiction)
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(
@@ -62,9 +107,11 @@ def _read(file: Path) -> tuple[dict[str, Any], dict[str, list[Any]]]:
             fix="write the file anew",
         ) from None
     if not isinstance(content, dict):
-        raise DataError(f"the annotation file cannot be corrected: {file} holds a {type(content).__name__}",
-                        fix="give an object with 'images', 'annotations' and 'categories'")  # fmt: skip
-    return content, changes
+        raise DataError(
+            f"the annotation file cannot be corrected: {file} holds a {type(content).__name__}",
+            fix="give an object with 'images', 'annotations' and 'categories'",
+        )
+    return content, raw.startswith(b"\xef\xbb\xbf")
 
 
 def _without_contradiction(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from retina.doctor.cases import Case
 from retina.doctor.detector_view import SIZE_NAMES, DetectorView
 from retina.doctor.examine import SEVERITIES, Examination, SplitExam
 from retina.doctor.page_figures import objects_figure, size_figure
-from retina.doctor.report import speed_lines, verdict
+from retina.doctor.report import CLASS_COLUMNS, class_cells, speed_lines, verdict
 from retina.drawing.pages import PageFigure, render_page
 
 _MAX_CLASSES = 60
@@ -36,7 +36,7 @@ def html_page(
 
     Args:
         examination: what was found.
-        cases: pictures of findings, by (split, name of the kind).
+        cases: pictures of findings, by (split, name of the fault).
         galleries: some images of each split.
         command: what was typed, so that it can be repeated.
         date: when.
@@ -47,7 +47,7 @@ def html_page(
             "severity": severity,
             "heading": _HEADINGS[severity][0],
             "sentence": _HEADINGS[severity][1],
-            "findings": [_finding(split, each, cases) for split, each in found if each.kind.severity == severity],
+            "findings": [_finding(split, each, cases) for split, each in found if each.fault.severity == severity],
         }
         for severity in SEVERITIES
     ]
@@ -65,7 +65,7 @@ def html_page(
         splits=[_split(split, exam) for split, exam in examination.splits.items()],
         groups=[group for group in groups if group["findings"]],
         views=[_view(split, view) for split, view in views.items()],
-        class_columns=("class", "objects", "images", *SIZE_NAMES, "no anchor"),
+        class_columns=CLASS_COLUMNS,
         speed=[line for line in speed_lines(examination) if line],
         galleries=[(split, shown) for split, shown in galleries.items() if shown],
     )
@@ -87,18 +87,18 @@ def _split(name: str, exam: SplitExam) -> dict[str, Any]:
 
 
 def _finding(split: str, finding: Finding, cases: _Cases) -> dict[str, Any]:
-    kind = finding.kind
-    sentences = (("What happens", kind.outcome), ("Why it matters", kind.why), ("What to do", kind.fix))
+    fault = finding.fault
+    sentences = (("What happens", fault.outcome), ("Why it matters", fault.why), ("What to do", fault.fix))
     return {
-        "severity": kind.severity,
-        "anchor": f"{split or 'all'}-{kind.name}",
-        "what": f"{finding.count:,} {kind.one if finding.count == 1 else kind.many}",
+        "severity": fault.severity,
+        "anchor": f"{split or 'all'}-{fault.name}",
+        "what": f"{finding.count:,} {finding.what}",
         "where": f" in {split}" if split else "",
         "sentences": [(label, text) for label, text in sentences if text],
         "places": [place.text for place in finding.places],
         "more": finding.count - len(finding.places),
         "file": finding.file,
-        "cases": cases.get((split, kind.name), ()),
+        "cases": cases.get((split, fault.name), ()),
     }
 
 
@@ -123,15 +123,10 @@ def _view(split: str, view: DetectorView) -> dict[str, Any]:
         "sizes": [
             {"name": name, "limits": _LIMITS[name], "before": before[name], "after": after[name]} for name in SIZE_NAMES
         ],
-        "classes": [{"cells": _class_cells(row), "share": row["objects"] / most} for row in ranked[:_MAX_CLASSES]],
+        "classes": [{"cells": class_cells(row), "share": row["objects"] / most} for row in ranked[:_MAX_CLASSES]],
         "more_classes": len(ranked) - _MAX_CLASSES,
         "figures": [
             PageFigure.of(sizes, f"sizes-{split}", "Width and height of the objects after the resize", caption),
             PageFigure.of(objects_figure(view.objects_of_image), f"objects-{split}", "Objects an image"),
         ],
     }
-
-
-def _class_cells(row: Mapping[str, Any]) -> list[str]:
-    share = "-" if row["share_unreached"] is None else f"{row['share_unreached']:.1%}"
-    return [row["name"], *(f"{row[name]:,}" for name in ("objects", "images", *SIZE_NAMES)), share]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -13,11 +11,12 @@ from rich.text import Text
 
 from retina.data.findings import Finding
 from retina.doctor.detector_view import SIZE_NAMES
-from retina.doctor.examine import Examination
+from retina.doctor.examine import Examination, SplitExam
+from retina.drawing.tables import format_table, one_line
 from retina.errors import counted
 
 FORMAT_VERSION = 1
-SIGNS = {"error": "error", "warning": "warning", "note": "note"}
+CLASS_COLUMNS = ("class", "objects", "images", *SIZE_NAMES, "no anchor")
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 _MAX_CLASSES = 20
 
@@ -29,44 +28,39 @@ def as_values(examination: Examination) -> dict[str, Any]:
         "name": examination.name,
         "images_looked_at": examination.looked_at,
         "counts": examination.counts(),
-        "splits": {
-            split: {
-                "annotations": str(exam.dataset.annotations_file) if exam.dataset else None,
-                "images_folder": str(exam.dataset.images_root) if exam.dataset else None,
-                "sha256": exam.dataset.fingerprint if exam.dataset else None,
-                "images": len(exam.dataset) if exam.dataset else None,
-                "objects": exam.dataset.num_objects if exam.dataset else None,
-                "crowds": int(exam.dataset.crowd.sum()) if exam.dataset else None,
-                "classes": len(exam.dataset.class_names) if exam.dataset else None,
-                "detector_view": exam.view.summary() if exam.view else None,
-            }
-            for split, exam in examination.splits.items()
-        },
-        "findings": [{"split": split or None, **finding_values(finding)} for split, finding in examination.findings()],
+        "splits": {split: _split_values(exam) for split, exam in examination.splits.items()},
+        "findings": [{"split": split or None, **_finding_values(finding)} for split, finding in examination.findings()],
         "speed": dict(examination.speed),
     }
 
 
-def finding_values(finding: Finding) -> dict[str, Any]:
-    """Return a finding as plain values."""
-    kind = finding.kind
+def _split_values(exam: SplitExam) -> dict[str, Any]:
+    dataset = exam.dataset
     return {
-        "kind": kind.name,
-        "severity": kind.severity,
-        "what": kind.one if finding.count == 1 else kind.many,
-        "outcome": kind.outcome,
-        "why": kind.why,
-        "fix": kind.fix,
+        "annotations": str(dataset.annotations_file) if dataset else None,
+        "images_folder": str(dataset.images_root) if dataset else None,
+        "sha256": dataset.fingerprint if dataset else None,
+        "images": len(dataset) if dataset else None,
+        "objects": dataset.num_objects if dataset else None,
+        "crowds": int(dataset.crowd.sum()) if dataset else None,
+        "classes": dataset.num_classes if dataset else None,
+        "detector_view": exam.view.summary() if exam.view else None,
+    }
+
+
+def _finding_values(finding: Finding) -> dict[str, Any]:
+    fault = finding.fault
+    return {
+        "kind": fault.name,
+        "severity": fault.severity,
+        "what": finding.what,
+        "outcome": fault.outcome,
+        "why": fault.why,
+        "fix": fault.fix,
         "count": finding.count,
         "places": [str(place) for place in finding.places],
         "file": finding.file,
     }
-
-
-def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write ``values`` to ``path``; what is not a legal number is a bug, so it is refused."""
-    text = json.dumps(values, ensure_ascii=False, indent=1, allow_nan=False)
-    path.write_text(text.encode("utf-8", "backslashreplace").decode("utf-8") + "\n", encoding="utf-8")
 
 
 def print_report(examination: Examination, console: Console) -> None:
@@ -128,19 +122,16 @@ def detector_lines(examination: Examination) -> list[str]:
 def class_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Return the classes with most objects as aligned lines."""
     ranked = sorted(rows, key=lambda row: -row["objects"])
-    table = [["class", "objects", "images", *SIZE_NAMES, "no anchor"]]
-    for row in ranked[:_MAX_CLASSES]:
-        share = "-" if row["share_unreached"] is None else f"{row['share_unreached']:.1%}"
-        counts = [f"{row[name]:,}" for name in ("objects", "images", *SIZE_NAMES)]
-        table.append([_printable(row["name"]), *counts, share])
-    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
-    lines = [
-        "  ".join(cell.ljust(width) if place == 0 else cell.rjust(width)
-                  for place, (cell, width) in enumerate(zip(line, widths, strict=True)))
-        for line in table
-    ]  # fmt: skip
+    shown = [class_cells({**row, "name": one_line(row["name"])}) for row in ranked[:_MAX_CLASSES]]
     more = len(ranked) - _MAX_CLASSES
+    lines = format_table("", CLASS_COLUMNS, shown, rule=False).split("\n")
     return [*lines, f"... {more} more in dataset_report.json"] if more > 0 else lines
+
+
+def class_cells(row: Mapping[str, Any]) -> list[str]:
+    """Return the texts of one class under ``CLASS_COLUMNS``."""
+    share = "-" if row["share_unreached"] is None else f"{row['share_unreached']:.1%}"
+    return [row["name"], *(f"{row[name]:,}" for name in ("objects", "images", *SIZE_NAMES)), share]
 
 
 def speed_lines(examination: Examination) -> list[str]:
@@ -153,28 +144,16 @@ def speed_lines(examination: Examination) -> list[str]:
             f"{speed['seconds']:.2f} s{memory}; an epoch: {speed['epoch_minutes']:.1f} minutes"]  # fmt: skip
 
 
-def finding_text(finding: Finding) -> str:
-    """Return how many of what, and what becomes of them."""
-    what = f"{finding.count:,} {finding.kind.one if finding.count == 1 else finding.kind.many}"
-    return f"{what} ({finding.kind.outcome})" if finding.kind.outcome else what
-
-
 def _findings_table(found: Sequence[tuple[str, Finding]]) -> Table:
     table = Table(show_lines=False, pad_edge=False, expand=False, box=None, header_style="bold")
     for name in ("", "split", "what", "where (the first five)"):
         table.add_column(name, overflow="fold")
     for split, finding in found:
-        where = counted(finding.places, finding.count) if finding.places else ""
-        if finding.kind.fix and finding.kind.severity != "note":
-            where += ("\n" if where else "") + f"fix: {finding.kind.fix}"
-        table.add_row(
-            Text(SIGNS[finding.kind.severity], style=_STYLES[finding.kind.severity]),
-            Text(split or "all"),
-            Text(_printable(finding_text(finding))),
-            Text(_printable(where)),
-        )
+        fault = finding.fault
+        what = f"{finding.count:,} {finding.what}" + (f" ({fault.outcome})" if fault.outcome else "")
+        lines = [counted(finding.places, finding.count)] if finding.places else []
+        if fault.fix and fault.severity != "note":
+            lines.append(f"fix: {fault.fix}")
+        severity = Text(fault.severity, style=_STYLES[fault.severity])
+        table.add_row(severity, Text(split or "all"), Text(one_line(what)), Text("\n".join(map(one_line, lines))))
     return table
-
-
-def _printable(text: str) -> str:
-    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)

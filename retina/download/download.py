@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import shutil
 import signal
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from retina.download.catalogue import Archive
 from retina.download.fetch import Download, fetch
 from retina.download.unpack import unpack, unpacked_size
+from retina.drawing.tables import progress
 from retina.errors import DataError, Interrupted
-
-Stage = Callable[[str, int], Callable[[int], object]]  # (what, bytes) -> called with the bytes done
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,7 @@ class Downloader:
     root: Path
     retries: int = 8
     keep_archives: bool = False
-    say: Callable[[str], object] = print
-    stage: Stage = lambda what, size: lambda done: None
+    say: Callable[[str], object] = lambda text: print(text, file=sys.stderr)
     wait: Callable[[float], object] = time.sleep  # between two tries
 
     def __call__(self, archives: Sequence[Archive]) -> None:
@@ -36,10 +36,10 @@ class Downloader:
             Interrupted: Ctrl-C; what was downloaded stays.
         """
         self.root.mkdir(parents=True, exist_ok=True)
-        missing = [archive for archive in archives if not self._is_done(archive)]
-        for archive in archives:
-            if archive not in missing:
-                self.say(f"{archive.part}: there already ({archive.file_name})")
+        done = [archive for archive in archives if self._is_done(archive)]
+        for archive in done:
+            self.say(f"{archive.part}: there already ({archive.file_name})")
+        missing = [archive for archive in archives if archive not in done]
         self._check_room(missing)
         for archive in missing:
             try:
@@ -48,41 +48,49 @@ class Downloader:
                 raise Interrupted(
                     f"stopped by Ctrl-C; what was downloaded is in {self.root}",
                     signal_number=signal.SIGINT,
-                    fix="the same command goes on where it stopped",
+                    fix="the same command resumes where it stopped",
                 ) from None
 
     def _bring(self, archive: Archive) -> None:
-        target = self.root / archive.file_name
-        download = Download(archive.urls, target, archive.size, archive.sha256, self.retries, self.wait)
+        download = self._download(archive)
         if download.num_partial:
-            self.say(f"{archive.part}: going on at {download.num_partial:,} of {archive.size:,} bytes")
-        path = fetch(download, self.stage(f"download {archive.file_name}", archive.size))
+            self.say(f"{archive.part}: resuming at {download.num_partial:,} of {archive.size:,} bytes")
+        with self._stage(f"download {archive.file_name}", archive.size) as done:
+            path = fetch(download, done)
         size = unpacked_size(path)
         self._check_free(size, f"unpack {archive.file_name}")
-        names = unpack(path, self.root, self.stage(f"unpack {archive.file_name}", size))
+        with self._stage(f"unpack {archive.file_name}", size) as done:
+            names = unpack(path, self.root, done)
         self._mark(archive).write_text(f"{archive.sha256}  {len(names)} files\n", encoding="utf-8")
         if not self.keep_archives:
             path.unlink()
         self.say(f"{archive.part}: {len(names)} files, {size:,} bytes, sha256 as known")
 
+    @contextmanager
+    def _stage(self, what: str, size: int) -> Iterator[Callable[[int], object]]:
+        """Yield what is to be called with the bytes that are done; in a pipe a line has to do."""
+        if not sys.stderr.isatty():
+            self.say(f"{what}, {size:,} bytes")
+        with progress(what, size, in_bytes=True) as bar:
+            yield bar.to
+
+    def _download(self, archive: Archive) -> Download:
+        target = self.root / archive.file_name
+        return Download(archive.urls, target, archive.size, archive.sha256, self.retries, self.wait)
+
     def _mark(self, archive: Archive) -> Path:
         return self.root / f".{archive.file_name}.done"
 
     def _is_done(self, archive: Archive) -> bool:
-        try:
-            return self._mark(archive).read_text(encoding="utf-8").startswith(archive.sha256)
-        except (OSError, UnicodeDecodeError):
-            return False
+        mark = self._mark(archive)
+        return mark.is_file() and mark.read_bytes().startswith(archive.sha256.encode())
 
     def _check_room(self, archives: Sequence[Archive]) -> None:
         """Make sure that all of it fits before the first byte is fetched; one archive at a time is kept."""
         unpacked, most = 0, 0
         for archive in archives:
-            target = self.root / archive.file_name
-            there = target if target.is_file() else Download((), target, 0, "").partial
-            rest = max(0, archive.size - (there.stat().st_size if there.is_file() else 0))
-            kept = unpacked + rest
-            most = max(most, kept + archive.unpacked)
+            rest = max(0, archive.size - self._download(archive).num_bytes)
+            most = max(most, unpacked + rest + archive.unpacked)
             unpacked += archive.unpacked + (archive.size if self.keep_archives else 0)
         self._check_free(most, "download and unpack")
 

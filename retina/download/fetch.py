@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
-import os
 import re
 import time
 import urllib.error
@@ -43,9 +42,24 @@ class Download:
         return self.target.with_name(f"{self.target.name}.part")
 
     @property
+    def notes(self) -> Path:
+        """Return where it stands what the server's file was that the partial one was begun with."""
+        return self.partial.with_name(f"{self.partial.name}.json")
+
+    @property
     def num_partial(self) -> int:
         """Return how many bytes an earlier try has left."""
         return self.partial.stat().st_size if self.partial.is_file() else 0
+
+    @property
+    def num_bytes(self) -> int:
+        """Return how many bytes are there, complete or not."""
+        return self.target.stat().st_size if self.target.is_file() else self.num_partial
+
+    def discard(self) -> None:
+        """Take the partial file away."""
+        self.partial.unlink(missing_ok=True)
+        self.notes.unlink(missing_ok=True)
 
 
 class _Stopped(Exception):
@@ -57,7 +71,7 @@ class _Refused(Exception):
 
 
 def fetch(download: Download, progress: Progress = lambda _: None) -> Path:
-    """Return ``download.target`` once it is complete; what an earlier try has left is gone on with.
+    """Return ``download.target`` once it is complete; what an earlier try has left is kept and completed.
 
     The target appears under its name only when size and sha256 are right.
 
@@ -80,11 +94,11 @@ def fetch(download: Download, progress: Progress = lambda _: None) -> Path:
         raise DataError(
             f"the download failed: {'; '.join(reasons)}",
             why=f"{download.num_partial:,} of {download.size:,} bytes are in {download.partial}",
-            fix="the same command goes on where it stopped",
+            fix="the same command resumes where it stopped",
         )
     _check(download, download.partial)
     download.partial.replace(download.target)
-    _notes(download).unlink(missing_ok=True)
+    download.notes.unlink(missing_ok=True)
     return download.target
 
 
@@ -105,7 +119,7 @@ def _fetch_from(url: str, download: Download, progress: Progress) -> None:
             raise _Refused(f"{reason or 'nothing came'} ({failures} tries)")
         download.wait(min(2.0 ** (failures - 1), _LONGEST_WAIT))
     if download.num_partial > download.size:
-        _discard(download)
+        download.discard()
         raise _Refused(f"the server sends more than {download.size:,} bytes")
 
 
@@ -120,11 +134,13 @@ def _try(url: str, download: Download, progress: Progress) -> None:
     try:
         with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT) as response:
             start = _start_of(response, start, download)
-            _remember(download, url, response.headers.get("ETag"))
+            etag = response.headers.get("ETag") or "W/"  # a weak one does not promise the same bytes
+            notes = {"url": url, "etag": None if etag.startswith("W/") else etag}
+            download.notes.write_text(json.dumps(notes), encoding="utf-8")
             _copy(response, download, start, progress)
     except urllib.error.HTTPError as error:
         if error.code == 416:  # asked for bytes behind its end: what is here is of another file
-            _discard(download)
+            download.discard()
             raise _Stopped("the server has a shorter file") from None
         if error.code in _PASSING:
             raise _Stopped(f"{error.code} {error.reason}") from None
@@ -138,7 +154,7 @@ def _start_of(response: Any, asked: int, download: Download) -> int:
     if response.status == 206:
         found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
         if found is None or int(found[1]) != asked or found[2] not in ("*", str(download.size)):
-            _discard(download)
+            download.discard()
             raise _Stopped(f"unexpected range {response.headers.get('Content-Range')!r}")
         return asked
     length = response.headers.get("Content-Length")
@@ -160,7 +176,7 @@ def _copy(response: Any, download: Download, start: int, progress: Progress) -> 
         raise DataError(
             f"the download cannot be written ({error.strerror}): {download.partial}",
             why=f"{download.size - download.num_partial:,} bytes are missing",
-            fix="make room; the same command goes on where it stopped",
+            fix="make room; the same command resumes where it stopped",
         ) from None
 
 
@@ -180,7 +196,7 @@ def _check(download: Download, path: Path) -> None:
     if size == download.size and digest.hexdigest() == download.sha256:
         return
     path.unlink()
-    _notes(download).unlink(missing_ok=True)
+    download.notes.unlink(missing_ok=True)
     raise DataError(
         f"the file that was downloaded is not the one that is known: {path}",
         why=f"its sha256 is {digest.hexdigest()}, not {download.sha256}; it was removed",
@@ -188,25 +204,10 @@ def _check(download: Download, path: Path) -> None:
     )
 
 
-def _notes(download: Download) -> Path:
-    return download.partial.with_name(f"{download.partial.name}.json")
-
-
 def _known(download: Download) -> dict[str, str]:
     """Return what is known of the server's file that the partial one was begun with."""
     try:
-        content = json.loads(_notes(download).read_text(encoding="utf-8"))
+        content = json.loads(download.notes.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def _remember(download: Download, url: str, etag: str | None) -> None:
-    text = json.dumps({"url": url, "etag": etag if etag and not etag.startswith("W/") else None})
-    _notes(download).write_text(text, encoding="utf-8")
-
-
-def _discard(download: Download) -> None:
-    for path in (download.partial, _notes(download)):
-        if path.exists():
-            os.remove(path)

@@ -68,23 +68,15 @@ def unpacked_size(archive: Path) -> int:
 def _members(archive: Path, folder: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
     """Yield name, size and content of every file, after all names were checked."""
     if zipfile.is_zipfile(archive):
-        yield from _zip_members(archive, folder)
-    else:
-        yield from _tar_members(archive, folder)
-
-
-def _zip_members(archive: Path, folder: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
-    with zipfile.ZipFile(archive) as file:
-        members = file.infolist()
-        modes = {member.filename: member.external_attr >> _MODE_SHIFT for member in members}
-        special = [name for name, mode in modes.items() if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR)]
-        _refuse(archive, [member.filename for member in members], special)
-        for member in members:
-            if not member.is_dir():
-                yield member.filename, member.file_size, file.open(member)  # reading to the end checks the CRC
-
-
-def _tar_members(archive: Path, folder: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
+        with zipfile.ZipFile(archive) as file:
+            entries = file.infolist()
+            modes = {entry.filename: stat.S_IFMT(entry.external_attr >> _MODE_SHIFT) for entry in entries}
+            special = [name for name, mode in modes.items() if mode not in (0, stat.S_IFREG, stat.S_IFDIR)]
+            _refuse(archive, [entry.filename for entry in entries], special)
+            for entry in entries:
+                if not entry.is_dir():
+                    yield entry.filename, entry.file_size, file.open(entry)  # reading to the end checks the CRC
+        return
     with tarfile.open(archive) as tar:
         members = tar.getmembers()
         special = [member.name for member in members if not (member.isreg() or member.isdir())]

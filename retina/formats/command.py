@@ -7,24 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from retina.build import build
 from retina.commands.assemble import Sections
 from retina.data.dataset import DetectionDataset
-from retina.drawing.tables import format_table
+from retina.drawing.tables import format_table, progress
 from retina.errors import ConfigError
 from retina.formats.convert import Summary, convert
+from retina.formats.writers import WRITERS
 from retina.settings import SplitName
-
-# How the new data set is given to a command.
-_OPENED = {
-    "voc": "dataset=voc dataset.root={out}",
-    "yolo": "dataset=yolo dataset.root={out}",
-    "csv": "dataset=csv dataset.root={out}",
-    "coco": "dataset=custom dataset.root={out}",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,21 +32,18 @@ def run(settings: Settings, sections: Sections) -> None:
     """Convert the data set of the section ``dataset``."""
     datasets = _open_splits(settings, sections)
     total = sum(map(len, datasets.values()))
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(f"writing {settings.to}", total=total)
+    with progress(f"writing {settings.to}", total) as bar:
         summary = convert(
             datasets,
             Path(settings.out).expanduser(),
             to=settings.to,
             images=settings.images,
             whole_pixels=settings.round,
-            advance=lambda: progress.advance(task),
+            advance=lambda: bar.advance(bar.task),
         )
     print(_told(summary, datasets))
-    command = f"python train.py {_command(settings.to, settings.out, datasets)}"
-    print(f"\nwritten to {settings.out}; to train on it:\n  {command}")
+    opened_by = WRITERS[settings.to].opened_by(settings.out, list(datasets))
+    print(f"\nwritten to {settings.out}; to train on it:\n  python train.py {opened_by}")
 
 
 def _open_splits(settings: Settings, sections: Sections) -> dict[str, DetectionDataset]:
@@ -73,7 +60,7 @@ def _open_splits(settings: Settings, sections: Sections) -> dict[str, DetectionD
     datasets = {split: folder.open(split) for split in splits}
     for split, dataset in datasets.items():
         for finding in dataset.findings:
-            print(f"{split}: {finding.kind.severity}: {finding}")
+            print(f"{split}: {finding.fault.severity}: {finding}")
     return datasets
 
 
@@ -85,13 +72,3 @@ def _told(summary: Summary, datasets: dict[str, DetectionDataset]) -> str:
     lines = [format_table(f"{len(names)} classes: {shown}", columns, rows)]
     lines += [f"note: {count} {text}" for text, count in summary.said.items() if count]
     return "\n".join(lines)
-
-
-def _command(to: str, out: str, datasets: dict[str, DetectionDataset]) -> str:
-    given = [_OPENED[to].format(out=out)]
-    if to == "coco":
-        given += [
-            f"dataset.{split}.images={split} dataset.{split}.annotations=annotations/instances_{split}.json"
-            for split in datasets
-        ]
-    return " ".join(given)

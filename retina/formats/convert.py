@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import re
 import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -17,13 +16,12 @@ import numpy as np
 
 from retina.data.dataset import DetectionDataset
 from retina.errors import ConfigError, DataError, first_five
+from retina.files import make_folder_atomically
 from retina.formats.image_files import IMAGE_SUFFIXES
-from retina.formats.writers import CocoWriter, CsvWriter, ImageRecord, VocWriter, Writer, YoloWriter
+from retina.formats.writers import WRITERS, ImageRecord
 
 Images = Literal["link", "copy", "none"]
-FORMATS = ("coco", "voc", "yolo", "csv")
 _AREA_TOLERANCE = 0.5  # square pixels: below this an area is that of the box
-_CHUNK = 2**20
 
 
 @dataclass
@@ -50,7 +48,7 @@ def convert(
     Args:
         datasets: of one data set, so that all have the same classes.
         out: must not exist, or be empty.
-        to: ``coco``, ``voc``, ``yolo`` or ``csv``.
+        to: a key of ``WRITERS``.
         images: ``link`` (hard links; copies where the file system has none), ``copy``, or ``none``.
         whole_pixels: VOC only: corners are rounded.
         advance: called after each image.
@@ -62,48 +60,36 @@ def convert(
     if out.is_dir() and any(out.iterdir()) or out.exists() and not out.is_dir():
         raise ConfigError(f"out is not an empty folder: {out}", why="nothing is overwritten", fix="out=<a new folder>")
     for dataset in datasets.values():
-        _check_writable(dataset, to)
+        _check_names(dataset, to)
         if images != "none":
             _check_images(dataset)
-    first = next(iter(datasets.values()))
-    with _new_folder(out) as folder:
-        writer = _writer(to, folder, first.class_names, whole_pixels=whole_pixels)
-        summary = Summary()
-        for split, dataset in datasets.items():
-            for index in range(len(dataset)):
-                record = _record(dataset, index, writer.place(split, dataset.file_names[index]))
-                writer.add(split, record)
-                if images != "none":
-                    _place_image(dataset.image_file(index), folder / record.place, link=images == "link")
-                advance()
-            _count(summary, split, dataset, to)
-        writer.finish(dict(datasets))
-        summary.said += writer.said
+    summary = Summary()
+    try:
+        with make_folder_atomically(out) as folder:
+            writer = WRITERS[to](folder, next(iter(datasets.values())).class_names, whole_pixels=whole_pixels)
+            for split, dataset in datasets.items():
+                for index in range(len(dataset)):
+                    record = ImageRecord.of(dataset, index, writer.place(split, dataset.file_names[index]))
+                    writer.add(split, record)
+                    if images != "none":
+                        _place_image(dataset.image_file(index), folder / record.place, link=images == "link")
+                    advance()
+                _count(summary, split, dataset, keeps_numbers=writer.keeps_numbers)
+            writer.finish(datasets)
+    except OSError as error:
+        raise DataError(f"out cannot be written ({error.strerror}): {out}", fix="out=<a new folder>") from error
+    summary.said += writer.said
     return summary
 
 
-def _writer(to: str, folder: Path, class_names: tuple[str, ...], *, whole_pixels: bool) -> Writer:
-    if to == "voc":
-        return VocWriter(folder, class_names, whole_pixels=whole_pixels)
-    if to == "coco":
-        return CocoWriter(folder)
-    return YoloWriter(folder, class_names) if to == "yolo" else CsvWriter(folder, class_names)
-
-
-def _record(dataset: DetectionDataset, index: int, place: str) -> ImageRecord:
-    objects = slice(dataset.offsets[index], dataset.offsets[index + 1])
-    height, width = (int(side) for side in dataset.sizes[index])
-    return ImageRecord(place, (height, width), dataset.boxes[objects], dataset.labels[objects], dataset.crowd[objects])
-
-
-def _count(summary: Summary, split: str, dataset: DetectionDataset, to: str) -> None:
-    """Count what is in ``dataset``, and what the format ``to`` does not hold."""
+def _count(summary: Summary, split: str, dataset: DetectionDataset, *, keeps_numbers: bool) -> None:
+    """Count what is in ``dataset``, and what the format does not hold."""
     summary.images[split] = len(dataset)
     summary.objects[split] = dataset.num_objects
     summary.crowds[split] = int(dataset.crowd.sum())
     if outlines := _count_outlines(dataset.annotations_file):
         summary.said["outlines (segmentation) left out: boxes are converted, nothing else"] += outlines
-    if to == "coco":
+    if keeps_numbers:
         return
     names = list(dataset.file_names)
     ranks = np.argsort(np.argsort(np.array(names, dtype=object), kind="stable")) + 1
@@ -123,39 +109,19 @@ def _count_outlines(file: Path) -> int:
     """Return how many outlines a COCO file has, without parsing it; 0 for what is no file."""
     if file.suffix != ".json" or not file.is_file():
         return 0
-    count, tail = 0, b""
-    pattern = re.compile(rb'"segmentation"\s*:\s*[\[{]\s*[^\]\s]')
-    with file.open("rb") as content:
-        while chunk := content.read(_CHUNK):
-            whole = tail + chunk
-            end = 0
-            for found in pattern.finditer(whole):
-                count, end = count + 1, found.end()
-            tail = whole[max(end, len(whole) - 64) :]
-    return count
+    with file.open("rb") as content, mmap.mmap(content.fileno(), 0, access=mmap.ACCESS_READ) as raw:
+        return sum(1 for _ in re.finditer(rb'"segmentation"\s*:\s*[\[{]\s*[^\]\s]', raw))
 
 
-def _check_writable(dataset: DetectionDataset, to: str) -> None:
+def _check_names(dataset: DetectionDataset, to: str) -> None:
     """Refuse names that the format cannot hold: read back they would be others, or not be found."""
-    problems = []
-    if to in ("voc", "csv"):
-        problems += [f"class {name!r}" for name in dataset.class_names if _is_changed(name)]
-    for name in dataset.file_names if to != "coco" else ():
-        hidden = to != "csv" and (not name.lower().endswith(IMAGE_SUFFIXES) or "/." in f"/{name}")
-        if hidden or _is_changed(name):
-            problems.append(f"image {name!r}")
-    if problems:
+    if problems := WRITERS[to].unwritable(dataset):
         raise DataError(
             f"names that cannot be written as {to}: {dataset.annotations.source} [{first_five(problems)}]",
             why=f"names with line breaks or spaces at an end are read back as others; images end in "
             f"{', '.join(IMAGE_SUFFIXES)}",
             fix="rename them first, or choose to=coco",
         )
-
-
-def _is_changed(name: str) -> bool:
-    """Tell whether ``name`` would be another one when it is read back from a line or an element."""
-    return name != name.strip() or not name.isprintable()
 
 
 def _check_images(dataset: DetectionDataset) -> None:
@@ -185,23 +151,3 @@ def _place_image(source: Path, target: Path, *, link: bool) -> None:
         except OSError:  # another file system, or one without links
             pass
     shutil.copyfile(resolved, target)
-
-
-@contextmanager
-def _new_folder(out: Path) -> Iterator[Path]:
-    """Yield a folder that becomes ``out`` when the block ends, and vanishes when it fails."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    except OSError as error:
-        raise ConfigError(f"out cannot be made ({error.strerror}): {out}", fix="out=<a folder>") from None
-    try:
-        folder.chmod(0o755)  # mkdtemp makes it private
-        yield folder
-        folder.rename(out)  # onto an empty folder, too
-    except OSError as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise DataError(f"out cannot be written ({error.strerror}): {out}") from error
-    except BaseException:  # also Ctrl-C: nothing half-written stays
-        shutil.rmtree(folder, ignore_errors=True)
-        raise

@@ -10,15 +10,19 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
-from retina.data.catalogue import FILE_NAME_LEAVES
-from retina.data.findings import Kind
+from retina.data.catalogue import FILE_NAME_LEAVES_FOLDER
+from retina.data.findings import error
 from retina.errors import DataError
-from retina.formats.folder import FormatFolder
+from retina.formats.folder import FormatFolder, read_text
 from retina.formats.image_files import relative_name
 from retina.formats.split_rows import SplitRows
+from retina.ranges import checked
 
-ROW_BROKEN = Kind("row-broken", "error", "line that cannot be read", "lines that cannot be read",
-                  fix="a line is: image,x1,y1,x2,y2,class, or image,,,,, for an image without objects")  # fmt: skip
+ROW_BROKEN = error(
+    "row-broken",
+    "line{s} that cannot be read",
+    fix="a line is: image,x1,y1,x2,y2,class, or image,,,,, for an image without objects",
+)
 
 # What the columns are called, in small letters; the first name is the one that is written.
 COLUMNS = {
@@ -34,6 +38,7 @@ _DELIMITERS = (",", ";", "\t")
 _NOTHING = ("", "nan")  # how tables write a cell without a value
 
 
+@checked
 @dataclass(frozen=True)
 class CsvFolder(FormatFolder):
     """A data set of one table a split; tables are relative to ``root``, images to ``images``."""
@@ -45,9 +50,11 @@ class CsvFolder(FormatFolder):
     val: str | None = "val.csv"
     test: str | None = "test.csv"
 
-    def read_split(self, split: str) -> tuple[Path, SplitRows]:
-        """Return the folder of images and what the table of ``split`` says."""
-        file = self._table(split)
+    def has(self, written: str) -> bool:
+        return self._table(written).is_file()
+
+    def read_split(self, split: str, written: str) -> tuple[Path, SplitRows]:
+        file = self._table(written)
         images = Path(self.folder, self.images or "").expanduser()
         for path, setting in ((file, f"dataset.{split}"), (images, "dataset.images")):
             if not path.exists():
@@ -64,33 +71,35 @@ class CsvFolder(FormatFolder):
             _add_row(cells, number, inside, rows)
         return images, rows
 
-    def _is_there(self, split: str) -> bool:
-        return bool(getattr(self, split)) and self._table(split).is_file()
-
-    def _table(self, split: str) -> Path:
-        return Path(self.folder, getattr(self, split)).expanduser()
+    def _table(self, written: str) -> Path:
+        return Path(self.folder, written).expanduser()
 
 
 def _add_row(cells: dict[str, str], number: int, inside: Callable[[str], str | None], rows: SplitRows) -> None:
     """Add the object or the empty image of one line, or say what is wrong with it."""
     name = inside(cells["image"]) if cells["image"] else None
     if name is None:
-        kind = FILE_NAME_LEAVES if cells["image"] else ROW_BROKEN
-        rows.findings.add(kind, f"line {number}: {cells['image']!r}" if cells["image"] else f"line {number}: no image")
+        fault = FILE_NAME_LEAVES_FOLDER if cells["image"] else ROW_BROKEN
+        rows.findings.add(fault, f"line {number}: {cells['image']!r}" if cells["image"] else f"line {number}: no image")
         return
     image = rows.image(name, _size(cells))
     texts = [cells[column] for column in ("x1", "y1", "x2", "y2")]
     if all(text.lower() in _NOTHING for text in (*texts, cells["class"])):
         return
-    try:
-        corners = [float(text) for text in texts]
-    except ValueError:
+    corners = _corners(texts)
+    if corners is None:
         rows.findings.add(ROW_BROKEN, f"line {number}, image {name!r}: corners {', '.join(map(repr, texts))}")
-        return
-    if not cells["class"]:
+    elif not cells["class"]:
         rows.findings.add(ROW_BROKEN, f"line {number}, image {name!r}: no class")
-        return
-    rows.add(image, cells["class"], corners, number=number)
+    else:
+        rows.add(image, cells["class"], corners, number=number)
+
+
+def _corners(texts: Sequence[str]) -> list[float] | None:
+    try:
+        return [float(text) for text in texts]
+    except ValueError:
+        return None
 
 
 def _size(cells: dict[str, str]) -> tuple[int, int] | None:
@@ -100,7 +109,8 @@ def _size(cells: dict[str, str]) -> tuple[int, int] | None:
 
 def _records(file: Path, rows: SplitRows) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield each line that has cells with its number; lines that do not fit the columns are counted."""
-    text = _text(file, rows)
+    raw, text = read_text(file, "the table")
+    rows.read(raw)
     first = next((line for line in text.splitlines() if line.strip()), "")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(_DELIMITERS, key=first.count), strict=True)
     positions: dict[str, int] | None = None
@@ -118,19 +128,8 @@ def _records(file: Path, rows: SplitRows) -> Iterator[tuple[int, dict[str, str]]
                 rows.findings.add(ROW_BROKEN, f"line {reader.line_num}: {len(cells)} cells")
                 continue
             yield reader.line_num, {column: cells[position] for column, position in positions.items()}
-    except csv.Error as error:
-        rows.findings.add(ROW_BROKEN, f"line {reader.line_num}: {error}; what follows is not read")
-
-
-def _text(file: Path, rows: SplitRows) -> str:
-    try:
-        raw = file.read_bytes()
-        rows.read(raw)
-        return raw.decode("utf-8-sig")
-    except OSError as error:
-        raise DataError(f"the table cannot be read ({error.strerror}): {file}") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"the table is not UTF-8 text (byte {error.start}): {file}", fix="save it as UTF-8") from None
+    except csv.Error as caught:
+        rows.findings.add(ROW_BROKEN, f"line {reader.line_num}: {caught}; what follows is not read")
 
 
 def _header(cells: Sequence[str]) -> dict[str, int] | None:
@@ -146,18 +145,10 @@ def _header(cells: Sequence[str]) -> dict[str, int] | None:
 
 def _without_header(cells: Sequence[str], file: Path) -> dict[str, int]:
     """Return the positions of six columns in the usual order, if the first line fits them."""
-    if len(cells) == 6 and all(cell.lower() in _NOTHING or _is_number(cell) for cell in cells[1:5]):
+    if len(cells) == len(COLUMNS) and _corners([cell or "nan" for cell in cells[1:5]]) is not None:
         return {column: position for position, column in enumerate(COLUMNS)}
     raise DataError(
         f"the first line of the table is neither a header nor an object: {file}",
         why=f"it is {', '.join(map(repr, cells[:8]))}",
         fix="begin it with image,x1,y1,x2,y2,class, in any order; corners are pixels",
     )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

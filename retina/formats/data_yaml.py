@@ -11,9 +11,8 @@ from typing import Any
 import yaml
 
 from retina.errors import DataError
-from retina.formats.class_list import check_names
+from retina.formats.folder import SPLITS, check_class_names, read_text
 
-_SPLITS = ("train", "val", "test")
 _MAX_BYTES = 4 * 2**20  # the names of 100,000 classes; YAML of some size can unfold into gigabytes
 _EXAMPLE = "data.yaml has the lines 'train: images/train', 'val: images/val' and 'names: [first, second]'"
 
@@ -64,15 +63,17 @@ def _read(file: Path, changed: int) -> DataYaml:
     folder = folder if folder.is_absolute() else file.parent / folder
     if not folder.is_dir():  # the data set was moved, or the path is meant from elsewhere
         folder = file.parent
-    splits = {name: _written(file, name, tree[name]) for name in _SPLITS if tree.get(name)}
-    for name in sorted(set(tree) - set(_SPLITS), key=str):
+    splits = {name: _written(file, name, tree[name]) for name in SPLITS if tree.get(name)}
+    for name in sorted(set(tree) - set(SPLITS), key=str):
         value = tree[name]
         is_place = isinstance(value, str) and name not in ("path", "download", "yaml_file")
         if is_place and ((folder / value).is_dir() or value.endswith(".txt")):
             splits[str(name)] = [value]
     if not splits:
         raise DataError(f"no splits in {file}", why="neither 'train' nor 'val' nor 'test' is in it", fix=_EXAMPLE)
-    return DataYaml(file, raw, folder, splits, _names(file, tree), _keypoint_values(tree.get("kpt_shape")))
+    shape: Any = tree.get("kpt_shape")
+    has_keypoints = isinstance(shape, list) and len(shape) == 2 and all(type(n) is int and n > 0 for n in shape)
+    return DataYaml(file, raw, folder, splits, _names(file, tree), shape[0] * shape[1] if has_keypoints else 0)
 
 
 def _find(root: Path) -> Path:
@@ -92,18 +93,14 @@ def _find(root: Path) -> Path:
 
 
 def _load(file: Path) -> tuple[bytes, Mapping[str, Any]]:
-    try:
-        raw = file.read_bytes()
-    except OSError as error:
-        raise DataError(f"data.yaml cannot be read ({error.strerror}): {file}") from None
+    raw, text = read_text(file, "data.yaml")
     if len(raw) > _MAX_BYTES:
         raise DataError(f"data.yaml has more than {_MAX_BYTES // 2**20} MB: {file}")
     try:
-        text = raw.decode("utf-8-sig")
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
             raise DataError(f"data.yaml has YAML aliases, which can unfold without end: {file}", fix="write them out")
         tree = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         # ValueError: a date that is none.
         raise DataError(f"data.yaml is not YAML: {file}", why=" ".join(str(error).split()), fix=_EXAMPLE) from None
     if not isinstance(tree, dict):
@@ -137,11 +134,4 @@ def _names(file: Path, tree: Mapping[str, Any]) -> list[str]:
     count = tree.get("nc")
     if count is not None and count != len(texts):
         raise DataError(f"nc is {count}, but there are {len(texts)} names: {file}", fix="correct one of the two")
-    return check_names(texts, str(file))
-
-
-def _keypoint_values(shape: Any) -> int:
-    """Return how many numbers of keypoints follow the box in each row."""
-    if isinstance(shape, list) and len(shape) == 2 and all(type(side) is int and side > 0 for side in shape):
-        return shape[0] * shape[1]
-    return 0
+    return check_class_names(texts, str(file))

@@ -1,27 +1,31 @@
-"""What data sets in folders of other formats than COCO have in common."""
+"""What data sets in folders of other formats than COCO have in common: splits, policies, one list of classes."""
 
 from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from retina.data.annotations import Annotations, refuse_errors
+from retina.data.annotations import Annotations
 from retina.data.dataset import DetectionDataset
 from retina.data.folders import Opened
-from retina.errors import DataError
-from retina.formats.class_list import given_classes
+from retina.errors import ConfigError, DataError, first_five
 from retina.formats.split_rows import SplitRows
 
 SPLITS = ("train", "val", "test")
+CLASSES_FILE = "classes.txt"
 
 
 @dataclass(frozen=True)
 class FormatFolder(ABC):
-    """A data set whose splits have one list of classes, whatever classes occur in each."""
+    """A data set whose splits have one list of classes, whatever classes occur in each.
+
+    A format is a class that says where a split is (``has``) and reads it (``read_split``).
+    """
 
     name: str
     root: str
@@ -29,36 +33,48 @@ class FormatFolder(ABC):
     val: str | None = "val"
     test: str | None = "test"
     classes: list[str] | str | None = None  # names, or a text file; None: root/classes.txt, else those that are found
-    exif: str = "ignore"  # or "apply": turn images as the camera noted
-    on_bad_box: str = "clip"
-    on_bad_image: str = "skip"
+    exif: Literal["ignore", "apply"] = "ignore"  # apply: turn images as the camera noted
+    on_bad_box: Literal["clip", "drop", "error"] = "clip"
+    on_bad_image: Literal["skip", "error"] = "skip"
+
+    @abstractmethod
+    def has(self, written: str) -> bool:
+        """Return whether the split that is written ``written`` in the configuration is there."""
+
+    @abstractmethod
+    def read_split(self, split: str, written: str) -> tuple[Path, SplitRows]:
+        """Read ``split``, in the configuration ``written``; return its folder of images and what is in it.
+
+        Raises:
+            DataError: it is not there.
+        """
 
     @property
     def splits(self) -> tuple[str, ...]:
         """Return the names of the splits that are there."""
-        return tuple(split for split in SPLITS if self._is_there(split))
+        return tuple(split for split in SPLITS if (written := getattr(self, split)) and self.has(written))
 
     @property
-    def class_names(self) -> list[str]:
+    def folder(self) -> Path:
+        """Return ``root`` as a path."""
+        return Path(self.root).expanduser()
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
         """Return the classes of the data set in the order of their labels.
 
         Raises:
             DataError: they have to be found, and a split cannot be read.
         """
-        return list(self._class_names)
+        listed = given_classes(self.classes, self.folder)
+        if listed is None:
+            listed = sorted({name for split in self.splits for name in self._rows(split)[1].classes})
+        return tuple(listed)
 
     def open(self, split: str) -> DetectionDataset:
-        """Return the data set of ``split``.
-
-        Raises:
-            DataError: it is not there or cannot be used.
-        """
-        images, annotations = self._annotations(split)
-        refuse_errors(annotations.findings)
-        return DetectionDataset(images, annotations, **self._settings(split))
+        return DetectionDataset(*self._annotations(split), **self._settings(split))
 
     def inspect(self, split: str) -> Opened:
-        """Return what could be read of ``split`` with everything that was found, errors included."""
         try:
             images, annotations = self._annotations(split)
         except DataError as error:
@@ -67,26 +83,6 @@ class FormatFolder(ABC):
 
     def _settings(self, split: str) -> dict[str, Any]:
         return {"name": self.name, "split": split, "exif": self.exif, "on_bad_image": self.on_bad_image}
-
-    def images_folder(self, split: str) -> Path:
-        """Return the folder that the file names of ``split`` are relative to."""
-        return Path(self._rows(split)[0])
-
-    @property
-    def folder(self) -> Path:
-        """Return ``root`` as a path."""
-        return Path(self.root).expanduser()
-
-    @abstractmethod
-    def read_split(self, split: str) -> tuple[Path, SplitRows]:
-        """Read ``split``; return its folder of images and what is in it.
-
-        Raises:
-            DataError: it is not there.
-        """
-
-    @abstractmethod
-    def _is_there(self, split: str) -> bool: ...
 
     def _annotations(self, split: str) -> tuple[Path, Annotations]:
         if split not in SPLITS or getattr(self, split) is None:
@@ -102,11 +98,12 @@ class FormatFolder(ABC):
                 fix="dataset.root=FOLDER",
             )
         images, rows = self._rows(split)
-        names = self._class_names  # may read the other splits
+        names = self.class_names  # may read the other splits
         self._read.pop(split)  # it would stay in memory for the whole run
         root = os.path.realpath(images)
-        policies: dict[str, Any] = {"on_bad_box": self.on_bad_box, "on_bad_image": self.on_bad_image}
-        return images, rows.annotations(names, root, exif=self.exif, **policies)
+        return images, rows.annotations(
+            names, root, exif=self.exif, on_bad_box=self.on_bad_box, on_bad_image=self.on_bad_image
+        )
 
     @cached_property
     def _read(self) -> dict[str, tuple[Path, SplitRows]]:
@@ -115,12 +112,58 @@ class FormatFolder(ABC):
 
     def _rows(self, split: str) -> tuple[Path, SplitRows]:
         if split not in self._read:
-            self._read[split] = self.read_split(split)
+            self._read[split] = self.read_split(split, getattr(self, split))
         return self._read[split]
 
-    @cached_property
-    def _class_names(self) -> tuple[str, ...]:
-        listed = given_classes(self.classes, self.folder)
-        if listed is not None:
-            return tuple(listed)
-        return tuple(sorted({name for split in self.splits for name in self._rows(split)[1].classes}))
+
+def given_classes(classes: Sequence[str] | str | None, root: Path) -> list[str] | None:
+    """Return the names of the classes in their order, or None where they have to be found in the annotations.
+
+    Args:
+        classes: the setting ``dataset.classes``: names, or a text file with one name a line (``name,id`` is read as
+            well, then the ids give the order), relative to ``root``. None: ``root/classes.txt`` where it exists.
+        root: the folder of the data set.
+
+    Raises:
+        ConfigError: names that are empty or occur twice.
+        DataError: the file cannot be read.
+    """
+    if classes is not None and not isinstance(classes, str):
+        return check_class_names(list(classes), "dataset.classes")
+    file = Path(root, classes or CLASSES_FILE).expanduser()
+    if classes is None and not file.is_file():
+        return None
+    lines = [line.strip() for line in read_text(file, "the list of classes")[1].splitlines() if line.strip()]
+    parts = [line.rpartition(",") for line in lines]
+    if parts and all(name and number.strip().isdecimal() for name, _, number in parts):
+        lines = [name.strip() for name, _, number in sorted(parts, key=lambda part: int(part[2]))]
+    return check_class_names(lines, str(file))
+
+
+def check_class_names(names: list[str], where: str) -> list[str]:
+    """Return ``names``; ConfigError where one is no text, empty or there twice."""
+    wrong = [name for name in names if not isinstance(name, str) or not name.strip()]
+    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(map(str, names))) < len(names) else []
+    if wrong or twice or not names:
+        what = f"twice: {first_five(twice)}" if twice else f"that are no names: {first_five(wrong)}"
+        raise ConfigError(
+            f"{where} has classes {what}" if names else f"{where} has no classes",
+            why="every class needs one name of its own",
+            fix="dataset.classes=[first,second,...], or a text file with one name a line",
+        )
+    return names
+
+
+def read_text(file: Path, what: str) -> tuple[bytes, str]:
+    """Return the content of ``file`` and its text, UTF-8 with or without a byte order mark; errors call it ``what``.
+
+    Raises:
+        DataError: it cannot be read, or is no such text.
+    """
+    try:
+        raw = file.read_bytes()
+        return raw, raw.decode("utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{what} cannot be read ({error.strerror}): {file}") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{what} is not UTF-8 text (byte {error.start}): {file}", fix="save it as UTF-8") from None

@@ -9,33 +9,39 @@ from dataclasses import replace
 
 import numpy as np
 
-from retina.data.annotations import NO_ID, Annotations, RawAnnotations, annotation_name, build_annotations
+from retina.data.annotations import NO_ID, Annotations, OnBadBox, RawAnnotations, annotation_name, build_annotations
 from retina.data.catalogue import LEFT_OUT
-from retina.data.findings import Findings, Kind
+from retina.data.findings import Findings, error, warning
 from retina.data.flat_text import FlatText
-from retina.errors import NUM_SHOWN
 from retina.formats.image_files import image_sizes
 
-CLASS_UNKNOWN = Kind("class-unknown", "error", "object of a class that is not in the list of classes",
-                     "objects of classes that are not in the list of classes",
-                     fix="add the class to dataset.classes or to the list's file, or correct its name",
-                     why="every object belongs to one of the classes that the network has an output for")  # fmt: skip
-NO_IMAGES = Kind("no-images", "error", "split without images", "splits without images",
-                 fix="name the folder that holds the images")  # fmt: skip
-NO_CLASSES = Kind("no-classes", "error", "data set without classes", "data sets without classes",
-                  fix="dataset.classes=[first,second,...]",
-                  why="no object is in it that would name a class")  # fmt: skip
-IMAGE_TWICE = Kind("image-listed-twice", "warning", "image listed more than once", "images listed more than once",
-                   "taken once")  # fmt: skip
-IMAGE_UNREADABLE = Kind("image-unreadable", "warning", "image whose size cannot be read",
-                        "images whose size cannot be read", LEFT_OUT, "replace the files")  # fmt: skip
+CLASS_UNKNOWN = error(
+    "class-unknown",
+    "object{ of a class that is|s of classes that are} not in the list of classes",
+    fix="add the class to dataset.classes or to the list's file, or correct its name",
+    why="every object belongs to one of the classes that the network has an output for",
+)
+NO_IMAGES = error("no-images", "split{s} without images", fix="name the folder that holds the images")
+NO_CLASSES = error(
+    "no-classes",
+    "data set{s} without classes",
+    fix="dataset.classes=[first,second,...]",
+    why="no object is in it that would name a class",
+)
+IMAGE_LISTED_TWICE = warning("image-listed-twice", "image{s} listed more than once", outcome="taken once")
+IMAGE_UNREADABLE = warning(
+    "image-unreadable",
+    "image{s} whose size cannot be read",
+    outcome=LEFT_OUT,
+    fix="replace the files",
+)
 
 
 class SplitRows:
     """What was read of one split; classes by name, boxes as corners in pixels or, until sizes are known, as shares."""
 
     def __init__(self, source: str, *, shares: bool = False) -> None:
-        """Args: ``source`` names file or folder in messages; ``shares``: boxes are fractions of width and height."""
+        """Args: ``source`` names file or folder in messages."""
         self.source, self.shares = source, shares
         self.findings = Findings(source)
         self.images: dict[str, int] = {}  # file name relative to the folder of images -> position
@@ -79,7 +85,7 @@ class SplitRows:
         self._num_of_image[image] += 1
 
     def annotations(
-        self, class_names: Sequence[str], root: str, *, exif: str, on_bad_box: str, on_bad_image: str
+        self, class_names: Sequence[str], root: str, *, exif: str, on_bad_box: OnBadBox, on_bad_image: str
     ) -> Annotations:
         """Return the flat arrays: images sorted by file name with ids from 1, category ids label + 1.
 
@@ -118,15 +124,19 @@ class SplitRows:
             crowd=np.array(self._ignored, dtype=bool)[kept],
             object_ids=np.array(self._ids, dtype=np.int64)[kept],
         )
-        fingerprint = self._fingerprint(class_names)
-        return build_annotations(raw, self.findings, source=self.source, fingerprint=fingerprint, on_bad_box=on_bad_box)
+        read = self._hash.copy()
+        for name in [*sorted(self.images), "", *class_names]:
+            read.update(name.encode("utf-8", "surrogateescape") + b"\0")
+        return build_annotations(
+            raw, self.findings, source=self.source, fingerprint=read.hexdigest(), on_bad_box=on_bad_box
+        )
 
     def _sorted_images(self, root: str, exif: str, on_bad_image: str) -> tuple[list[str], np.ndarray, np.ndarray]:
         """Return names and sizes of the images that stay, and the new position of each old one (-1: left out)."""
         names = sorted(self.images)
         unknown = [name for name in names if self.sizes[self.images[name]] is None]
         probed = dict(zip(unknown, image_sizes(root, unknown, exif=exif), strict=True))
-        kind = IMAGE_UNREADABLE if on_bad_image == "skip" else replace(IMAGE_UNREADABLE, severity="error", outcome="")
+        fault = IMAGE_UNREADABLE if on_bad_image == "skip" else replace(IMAGE_UNREADABLE, severity="error", outcome="")
         rank = np.full(len(names) + 1, -1, dtype=np.int64)  # one more: an index of nothing is fine, too
         kept: list[str] = []
         sizes: list[tuple[int, int]] = []
@@ -134,7 +144,7 @@ class SplitRows:
             size = self.sizes[self.images[name]] or probed[name]
             if isinstance(size, str):
                 lost = self._num_of_image[self.images[name]]
-                self.findings.add(kind, f"{size}, objects in it: {lost}" if lost else size)
+                self.findings.add(fault, f"{size}, objects in it: {lost}" if lost else size)
                 continue
             rank[self.images[name]] = len(kept)
             kept.append(name)
@@ -146,21 +156,12 @@ class SplitRows:
     def _labels(self, class_names: Sequence[str], owner: np.ndarray, names: Sequence[str]) -> np.ndarray:
         """Return the label of each object, -1 for those of a class that is not listed, which are counted and named."""
         label_of = {name: label for label, name in enumerate(class_names)}
-        unlisted = [name for name in self.classes if name not in label_of]
-        labels = np.array([label_of.get(name, -1) for name in self.classes], dtype=np.int64)
-        codes = np.array(self._codes, dtype=np.int64)
-        if not unlisted:
-            return labels[codes]
-        by_code = list(self.classes)
-        wrong = np.flatnonzero(labels[codes] < 0)
-        for index in wrong[:NUM_SHOWN]:
-            image = f"image {names[owner[index]]!r}" if owner[index] >= 0 else "an image that was left out"
-            self.findings.add(CLASS_UNKNOWN, f"{by_code[codes[index]]!r}: {annotation_name(self._ids[index])}, {image}")
-        self.findings.add(CLASS_UNKNOWN, count=max(0, len(wrong) - NUM_SHOWN))
-        return labels[codes]
+        codes, met = np.array(self._codes, dtype=np.int64), list(self.classes)
+        labels = np.array([label_of.get(name, -1) for name in met], dtype=np.int64)[codes]
 
-    def _fingerprint(self, class_names: Sequence[str]) -> str:
-        whole = self._hash.copy()
-        for name in [*sorted(self.images), "", *class_names]:
-            whole.update(name.encode("utf-8", "surrogateescape") + b"\0")
-        return whole.hexdigest()
+        def place(index: int) -> str:
+            image = f"image {names[owner[index]]!r}" if owner[index] >= 0 else "an image that was left out"
+            return f"{met[codes[index]]!r}: {annotation_name(self._ids[index])}, {image}"
+
+        self.findings.add_each(CLASS_UNKNOWN, np.flatnonzero(labels < 0), place)
+        return labels

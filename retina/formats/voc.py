@@ -6,43 +6,52 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
+from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
+from xml.parsers import expat
 
-from retina.data.catalogue import FILE_NAME_LEAVES
-from retina.data.findings import Findings, Kind
+from retina.data.catalogue import FILE_NAME_LEAVES_FOLDER
+from retina.data.findings import error, note, warning
 from retina.errors import DataError
-from retina.formats.folder import FormatFolder
+from retina.formats.folder import FormatFolder, read_text
 from retina.formats.image_files import find_images, image_of_stem, relative_name
-from retina.formats.split_rows import IMAGE_TWICE, SplitRows
-from retina.formats.xml_file import UnusableXML, read_xml
+from retina.formats.split_rows import IMAGE_LISTED_TWICE, SplitRows
+from retina.ranges import checked
 
-# What becomes of objects marked difficult. VOC's own evaluation neither rewards nor punishes finding them.
-Difficult = Literal["ignore", "object", "drop"]
+XML_UNUSABLE = error(
+    "xml-unusable",
+    "annotation file{s} that cannot be used",
+    fix="write them again, or take the images out of the split",
+)
+XML_MISSING = error(
+    "xml-missing",
+    "listed image{s} without an annotation file",
+    fix="put the files there, or correct the list",
+    why="its objects would be trained as background",
+)
+IMAGE_WITHOUT_XML = warning(
+    "image-without-xml", "image{s} without an annotation file", outcome="taken as images without objects"
+)
+XML_WITHOUT_IMAGE = warning("xml-without-image", "annotation file{s} without an image", outcome="left out")
+OBJECT_BROKEN = error(
+    "object-broken",
+    "object{s} that cannot be read",
+    fix="an <object> has a <name> and a <bndbox> of <xmin> <ymin> <xmax> <ymax>",
+)
+DIFFICULT = note("difficult", "object{s} marked difficult")
 
-XML_UNUSABLE = Kind("xml-unusable", "error", "annotation file that cannot be used",
-                    "annotation files that cannot be used",
-                    fix="write them again, or take the images out of the split")  # fmt: skip
-XML_MISSING = Kind("xml-missing", "error", "listed image without an annotation file",
-                   "listed images without an annotation file", fix="put the files there, or correct the list",
-                   why="its objects would be trained as background")  # fmt: skip
-XML_NOT_THERE = Kind("image-without-xml", "warning", "image without an annotation file",
-                     "images without an annotation file", "taken as images without objects")  # fmt: skip
-XML_ALONE = Kind("xml-without-image", "warning", "annotation file without an image",
-                 "annotation files without an image", "left out")  # fmt: skip
-OBJECT_BROKEN = Kind("object-broken", "error", "object that cannot be read", "objects that cannot be read",
-                     fix="an <object> has a <name> and a <bndbox> of <xmin> <ymin> <xmax> <ymax>")  # fmt: skip
-DIFFICULT = Kind("difficult", "note", "object marked difficult", "objects marked difficult")
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
+MAX_BYTES = 16 * 2**20  # of an XML file: the annotations of one image are some kilobytes
 _OUTCOMES = {
     "ignore": "regions that are neither objects nor background (dataset.difficult=ignore)",
     "object": "objects like others (dataset.difficult=object)",
     "drop": "left out (dataset.difficult=drop)",
 }
-
 _IMAGES, _ANNOTATIONS = ("JPEGImages", "images"), ("Annotations", "annotations")
 _LISTS = ("ImageSets/Main", "ImageSets", ".")
-_CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
+@checked
 @dataclass(frozen=True)
 class VocFolder(FormatFolder):
     """A data set in Pascal VOC's format.
@@ -53,37 +62,32 @@ class VocFolder(FormatFolder):
     name: str = "voc"
     root: str = "data/voc/VOCdevkit/VOC2012"
     one_based: bool = True  # the first pixel is 1, and xmax, ymax are inside the box, as VOC says
-    difficult: Difficult = "ignore"
+    # What becomes of objects marked difficult. VOC's own evaluation neither rewards nor punishes finding them.
+    difficult: Literal["ignore", "object", "drop"] = "ignore"
 
-    def read_split(self, split: str) -> tuple[Path, SplitRows]:
-        """Return the folder of images and what the XML files of ``split`` say."""
-        listed = self._list_file(split)
-        if listed is not None:
-            images, annotations = _first_folder(self.folder, _IMAGES), _first_folder(self.folder, _ANNOTATIONS)
-            rows = SplitRows(str(listed))
+    def has(self, written: str) -> bool:
+        return self._list_file(written) is not None or Path(self.folder, written).is_dir()
+
+    def read_split(self, split: str, written: str) -> tuple[Path, SplitRows]:
+        listed = self._list_file(written)
+        whole = self.folder if listed else self._split_folder(split, written)
+        images, annotations = _first_folder(whole, _IMAGES), _first_folder(whole, _ANNOTATIONS)
+        rows = SplitRows(str(listed or whole))
+        if listed:
             for stem in _listed_stems(listed, annotations, rows):
                 self._read_listed(stem, images, annotations, rows)
         else:
-            whole = self._split_folder(split)
-            images, annotations = _first_folder(whole, _IMAGES), _first_folder(whole, _ANNOTATIONS)
-            rows = SplitRows(str(whole))
             self._read_folder(images, annotations, rows)
         return images, rows
 
-    def _is_there(self, split: str) -> bool:
-        chosen = getattr(self, split)
-        return bool(chosen) and (self._list_file(split) is not None or Path(self.folder, chosen).is_dir())
-
-    def _list_file(self, split: str) -> Path | None:
-        """Return the list of names of ``split``, if there is one."""
-        chosen = getattr(self, split)
-        names = [chosen] if chosen.endswith(".txt") else [f"{chosen}.txt"]
-        files = [Path(self.folder, folder, name) for folder in _LISTS for name in names]
+    def _list_file(self, written: str) -> Path | None:
+        """Return the list of names of a split, if there is one."""
+        name = written if written.endswith(".txt") else f"{written}.txt"
+        files = [Path(self.folder, folder, name) for folder in _LISTS]
         return next((file for file in files if file.is_file()), None)
 
-    def _split_folder(self, split: str) -> Path:
-        chosen = getattr(self, split)
-        folder = Path(self.folder, chosen)
+    def _split_folder(self, split: str, written: str) -> Path:
+        folder = Path(self.folder, written)
         if folder.is_dir():
             return folder
         there = [*self.folder.glob("ImageSets/Main/*.txt"), *self.folder.glob("*.txt")]
@@ -91,22 +95,20 @@ class VocFolder(FormatFolder):
         names += sorted(path.name for path in self.folder.iterdir() if path.is_dir()) if self.folder.is_dir() else []
         raise DataError(
             f"data set {self.name!r} has no list and no folder of its split {split!r}: "
-            f"{self.folder / _LISTS[0] / chosen}.txt, {folder}",
-            why=f"dataset.{split} is {chosen}",
+            f"{self.folder / _LISTS[0] / written}.txt, {folder}",
+            why=f"dataset.{split} is {written}",
             fix=f"dataset.{split}=NAME, one of: {', '.join(names) or 'nothing found'}; or dataset.root=FOLDER",
         )
 
     def _read_listed(self, stem: str, images: Path, annotations: Path, rows: SplitRows) -> None:
         """Read the annotation file of one name in a list."""
         if relative_name(str(images), stem) is None:
-            rows.findings.add(FILE_NAME_LEAVES, repr(stem))
+            rows.findings.add(FILE_NAME_LEAVES_FOLDER, repr(stem))
             return
         file = annotations / f"{stem}.xml"
         if not file.is_file():
             rows.findings.add(XML_MISSING, str(file))
-            return
-        root = _root_of(file, rows)
-        if root is not None:
+        elif (root := _root_of(file, rows)) is not None:
             image = image_of_stem(str(images), stem) or _said_name(root, images, os.path.dirname(stem))
             self._read_image(root, image or f"{stem}.jpg", file, rows)
 
@@ -116,13 +118,13 @@ class VocFolder(FormatFolder):
         for name in find_images(str(images)):
             file = (annotations / name).with_suffix(".xml")
             if not file.is_file():
-                rows.findings.add(XML_NOT_THERE, f"image {name!r}")
+                rows.findings.add(IMAGE_WITHOUT_XML, f"image {name!r}")
                 rows.image(name)
             elif (root := _root_of(file, rows)) is not None:
                 self._read_image(root, name, file, rows)
             used.add(file)
         for file in sorted(set(annotations.rglob("*.xml")) - used):
-            rows.findings.add(XML_ALONE, str(file))
+            rows.findings.add(XML_WITHOUT_IMAGE, str(file))
 
     def _read_image(self, root: Element, name: str, file: Path, rows: SplitRows) -> None:
         image = rows.image(name, _size(root))
@@ -141,6 +143,51 @@ class VocFolder(FormatFolder):
                 rows.add(image, class_name, corners, ignored=difficult and self.difficult == "ignore")
 
 
+class UnusableXML(ValueError):
+    """The text is no XML, or XML that is not read; the message is a sentence's end."""
+
+
+def parse_xml(raw: bytes) -> Element:
+    """Return the root element of the document ``raw``, which a stranger wrote.
+
+    A document type is refused: only it can declare entities, and those can unfold into gigabytes or name other files.
+
+    Raises:
+        UnusableXML: it is too large, no XML, or has a document type.
+    """
+    if len(raw) > MAX_BYTES:
+        raise UnusableXML(f"it has more than {MAX_BYTES // 2**20} MB")
+
+    def refuse(*_: object) -> None:
+        raise UnusableXML("it has a document type (<!DOCTYPE>), which is not read")
+
+    # Without handlers for elements a pass is a tenth of the parsing; it stops at the document type, in any encoding.
+    guard = expat.ParserCreate()
+    guard.StartDoctypeDeclHandler = refuse
+    try:
+        guard.Parse(raw, True)
+        return ElementTree.fromstring(raw)
+    except UnusableXML:
+        raise
+    except (expat.ExpatError, ElementTree.ParseError, ValueError, LookupError) as caught:
+        raise UnusableXML(f"it is not XML ({caught})") from None
+
+
+def _root_of(file: Path, rows: SplitRows) -> Element | None:
+    """Return the root of an annotation file; what cannot be used is reported."""
+    try:
+        with file.open("rb") as content:
+            raw = content.read(MAX_BYTES + 1)
+        root = parse_xml(raw)
+        if root.tag != "annotation":
+            raise UnusableXML(f"it is a <{root.tag[:40]}>, not an <annotation>")
+    except (OSError, UnusableXML) as caught:
+        rows.findings.add(XML_UNUSABLE, f"{file} ({caught.strerror if isinstance(caught, OSError) else caught})")
+        return None
+    rows.read(raw)
+    return root
+
+
 def _first_folder(folder: Path, names: tuple[str, ...]) -> Path:
     """Return the first of the folders ``names`` of ``folder`` that exists, else ``folder`` itself."""
     return next((folder / name for name in names if (folder / name).is_dir()), folder)
@@ -148,19 +195,13 @@ def _first_folder(folder: Path, names: tuple[str, ...]) -> Path:
 
 def _listed_stems(file: Path, annotations: Path, rows: SplitRows) -> list[str]:
     """Return the names in a list, without suffixes and each once; DataError where the list cannot be read."""
-    try:
-        raw = file.read_bytes()
-        lines = raw.decode("utf-8-sig").splitlines()
-    except OSError as error:
-        raise DataError(f"the list of a split cannot be read ({error.strerror}): {file}") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"the list of a split is not UTF-8 text (byte {error.start}): {file}") from None
+    raw, text = read_text(file, "the list of a split")
     rows.read(raw)
     stems: dict[str, None] = {}
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(text.splitlines(), start=1):
         stem = _stem(line.strip(), annotations)
         if stem in stems:
-            rows.findings.add(IMAGE_TWICE, f"line {number} {stem!r}")
+            rows.findings.add(IMAGE_LISTED_TWICE, f"line {number} {stem!r}")
         elif stem:
             stems[stem] = None
     return list(stems)
@@ -174,23 +215,6 @@ def _stem(line: str, annotations: Path) -> str:
     line = name.rstrip() if name and mark in ("1", "0", "-1") else line
     stem, suffix = os.path.splitext(line)
     return stem if suffix.lower() in (".jpg", ".jpeg", ".png", ".xml") else line
-
-
-def _root_of(file: Path, rows: SplitRows) -> Element | None:
-    try:
-        root, raw = read_xml(file)
-    except UnusableXML as error:
-        rows.findings.add(XML_UNUSABLE, f"{file} ({error})")
-        return None
-    rows.read(raw)
-    if root.tag != "annotation":
-        _report_root(rows.findings, file, root.tag)
-        return None
-    return root
-
-
-def _report_root(findings: Findings, file: Path, tag: str) -> None:
-    findings.add(XML_UNUSABLE, f"{file} (it is a <{tag[:40]}>, not an <annotation>)")
 
 
 def _said_name(root: Element, images: Path, folder: str) -> str | None:
@@ -218,9 +242,9 @@ def _read_object(node: Element) -> tuple[str, list[float] | None, str]:
     if box is None:
         kinds = ", ".join(f"<{child.tag}>" for child in node if len(child))
         return name, None, "without a <bndbox>" + (f", but with {kinds}" if kinds else "")
-    texts = [(box.findtext(corner) or "").strip() for corner in _CORNERS]
+    texts = [(box.findtext(corner) or "").strip() for corner in CORNERS]
     try:
         return name, [float(text) for text in texts], ""
     except ValueError:
-        wrong = ", ".join(f"{corner}={text!r}" for corner, text in zip(_CORNERS, texts, strict=True))
+        wrong = ", ".join(f"{corner}={text!r}" for corner, text in zip(CORNERS, texts, strict=True))
         return name, None, f"corners that are no numbers: {wrong}"

@@ -5,24 +5,28 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections import Counter
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import ClassVar, TextIO
 from xml.etree import ElementTree
 
 import numpy as np
 import yaml
 
 from retina.data.dataset import DetectionDataset
-from retina.formats.class_list import CLASSES_FILE
 from retina.formats.csv_table import COLUMNS
+from retina.formats.folder import CLASSES_FILE
+from retina.formats.image_files import IMAGE_SUFFIXES
+from retina.formats.voc import CORNERS
 from retina.formats.yolo import label_places
 
 # Pixels are written to 1e-4. Shares are written to 1e-10: of the widest image that cv2 decodes (2^20 pixels) that is
 # 1e-4 pixels, too.
 _PIXEL_DIGITS, _SHARE_DIGITS = 4, 10
+CROWDS_LEFT_OUT = "crowd regions left out: the format has none, they become background"
 
 
 @dataclass(frozen=True)
@@ -35,105 +39,138 @@ class ImageRecord:
     labels: np.ndarray  # (n,)
     crowd: np.ndarray  # (n,) bool
 
+    @classmethod
+    def of(cls, dataset: DetectionDataset, index: int, place: str) -> ImageRecord:
+        """Return image ``index`` of ``dataset``."""
+        objects = slice(dataset.offsets[index], dataset.offsets[index + 1])
+        height, width = dataset.sizes[index].tolist()
+        return cls(place, (height, width), dataset.boxes[objects], dataset.labels[objects], dataset.crowd[objects])
 
-class Writer(Protocol):
-    """Writes a data set into an empty folder, image by image."""
+    def objects(self) -> Iterator[tuple[np.ndarray, int]]:
+        """Yield box and label of each object that is no crowd."""
+        return zip(self.boxes[~self.crowd], self.labels[~self.crowd], strict=True)
 
-    said: Counter[str]  # what was written in another way, with how often
 
+class Writer(ABC):
+    """Writes a data set into an empty folder, image by image: ``place``, then ``add`` for each, ``finish`` at the end.
+
+    A class that is derived from it in this file is a format that ``to=`` offers.
+    """
+
+    name: ClassVar[str]  # as in to=
+    keeps_numbers: ClassVar[bool] = False  # ids of images and categories, and areas
+    writes_class_names: ClassVar[bool] = False  # one by one, as a line or an element, which lose spaces at their ends
+    finds_images: ClassVar[bool] = True  # the format lists images by looking for them, so that some names are not found
+
+    def __init__(self, out: Path, class_names: Sequence[str], *, whole_pixels: bool = False) -> None:
+        """Args: ``whole_pixels``: VOC: corners are rounded, as the format's own data sets have them."""
+        self.out, self.class_names, self.whole_pixels = out, class_names, whole_pixels
+        self.said: Counter[str] = Counter()  # what was written in another way, with how often
+        self.places: dict[str, list[str]] = defaultdict(list)  # of the images of each split, in their order
+        self._taken: set[str] = set()
+
+    @abstractmethod
     def place(self, split: str, file_name: str) -> str:
         """Return where the file of an image is to stand, below the folder; no two images get one place."""
 
-    def add(self, split: str, record: ImageRecord) -> None:
-        """Write the objects of one image."""
+    def add(self, split: str, record: ImageRecord) -> None:  # noqa: B027
+        """Write the objects of one image; nothing where all of a split is one file."""
 
-    def finish(self, datasets: dict[str, DetectionDataset]) -> None:
+    @abstractmethod
+    def finish(self, datasets: Mapping[str, DetectionDataset]) -> None:
         """Write what names splits and classes, after the last image."""
 
+    @classmethod
+    def opened_by(cls, out: str, splits: Sequence[str]) -> str:
+        """Return the settings that open the new data set in ``out``."""
+        return f"dataset={cls.name} dataset.root={out}"
 
-class _Places:
-    """Gives every image a place of its own."""
+    @classmethod
+    def unwritable(cls, dataset: DetectionDataset) -> list[str]:
+        """Return the classes and images whose names would be others when they are read back, or would not be found."""
+        names = dataset.class_names if cls.writes_class_names else ()
+        problems = [f"class {name!r}" for name in names if _is_changed(name)]
+        for name in dataset.file_names if not cls.keeps_numbers else ():
+            hidden = cls.finds_images and (not name.lower().endswith(IMAGE_SUFFIXES) or "/." in f"/{name}")
+            if hidden or _is_changed(name):
+                problems.append(f"image {name!r}")
+        return problems
 
-    def __init__(self, key: Callable[[str], str]) -> None:
-        """Args: ``key`` of a place: two places of one key would share their annotations."""
-        self._key, self._taken = key, set[str]()
+    def _key(self, place: str) -> str:
+        """Return what two images must not share: the place of their annotations."""
+        return os.path.splitext(place)[0]
 
-    def take(self, place: str) -> tuple[str, bool]:
-        """Return ``place``, or one like it that is free, and whether it is another."""
+    def _take(self, split: str, place: str, reason: str = "another one has the name, but for its suffix") -> str:
+        """Return ``place``, or one like it that is free."""
         stem, suffix = os.path.splitext(place)
         candidate, number = place, 1
         while self._key(candidate) in self._taken:
             number += 1
             candidate = f"{stem}_{number}{suffix}"
         self._taken.add(self._key(candidate))
-        return candidate, number > 1
+        self.places[split].append(candidate)
+        self.said[f"images renamed: {reason}"] += number > 1
+        return candidate
+
+    def _write_classes(self) -> None:
+        (self.out / CLASSES_FILE).write_text("".join(f"{name}\n" for name in self.class_names), encoding="utf-8")
 
 
-class CocoWriter:
+class CocoWriter(Writer):
     """``annotations/instances_<split>.json``, images below ``<split>/`` under their own names."""
 
-    def __init__(self, out: Path) -> None:
-        self.out = out
-        self.said: Counter[str] = Counter()
+    name = "coco"
+    keeps_numbers = True
 
     def place(self, split: str, file_name: str) -> str:
-        """See :class:`Writer`."""
         return f"{split}/{file_name}"
 
-    def add(self, split: str, record: ImageRecord) -> None:
-        """See :class:`Writer`."""
-
-    def finish(self, datasets: dict[str, DetectionDataset]) -> None:
-        """See :class:`Writer`."""
+    def finish(self, datasets: Mapping[str, DetectionDataset]) -> None:
         folder = self.out / "annotations"
         folder.mkdir()
         for split, dataset in datasets.items():
             with (folder / f"instances_{split}.json").open("w", encoding="utf-8") as file:
                 json.dump(dataset.ground_truth(), file, ensure_ascii=False)
 
+    @classmethod
+    def opened_by(cls, out: str, splits: Sequence[str]) -> str:
+        files = (f"dataset.{s}.images={s} dataset.{s}.annotations=annotations/instances_{s}.json" for s in splits)
+        return " ".join([f"dataset=custom dataset.root={out}", *files])
 
-class VocWriter:
+
+class VocWriter(Writer):
     """``Annotations/*.xml``, ``JPEGImages/``, ``ImageSets/Main/<split>.txt`` and ``classes.txt``."""
 
-    def __init__(self, out: Path, class_names: Sequence[str], *, whole_pixels: bool = False) -> None:
-        """Args: ``whole_pixels``: corners are rounded, as the format's own data sets have them."""
-        self.out, self.class_names, self.whole_pixels = out, class_names, whole_pixels
-        self.said: Counter[str] = Counter()
-        self._places = _Places(lambda place: os.path.splitext(place)[0])
-        self._lists: dict[str, list[str]] = {}
+    name = "voc"
+    writes_class_names = True
 
     def place(self, split: str, file_name: str) -> str:
-        """See :class:`Writer`."""
-        place, is_other = self._places.take(f"JPEGImages/{file_name}")
-        self.said["images renamed: another one has the name, but for its suffix"] += is_other
-        return place
+        return self._take(split, f"JPEGImages/{file_name}")
 
     def add(self, split: str, record: ImageRecord) -> None:
-        """See :class:`Writer`."""
-        name = record.place.removeprefix("JPEGImages/")
-        stem = os.path.splitext(name)[0]
-        self._lists.setdefault(split, []).append(stem)
         root = ElementTree.Element("annotation")
         _child(root, "folder", "JPEGImages")
-        _child(root, "filename", os.path.basename(name))
+        _child(root, "filename", os.path.basename(record.place))
         size = _child(root, "size")
         for side, pixels in zip(("width", "height", "depth"), (record.size[1], record.size[0], 3), strict=True):
             _child(size, side, str(pixels))
         for box, label, crowd in zip(record.boxes, record.labels, record.crowd, strict=True):
             self._add_object(root, box, self.class_names[label], is_crowd=bool(crowd))
         ElementTree.indent(root)
-        file = self.out / "Annotations" / f"{stem}.xml"
+        file = self.out / "Annotations" / f"{self._stem(record.place)}.xml"
         file.parent.mkdir(parents=True, exist_ok=True)
         ElementTree.ElementTree(root).write(file, encoding="utf-8", xml_declaration=True)
 
-    def finish(self, datasets: dict[str, DetectionDataset]) -> None:
-        """See :class:`Writer`."""
+    def finish(self, datasets: Mapping[str, DetectionDataset]) -> None:
         folder = self.out / "ImageSets" / "Main"
         folder.mkdir(parents=True)
         for split in datasets:
-            lines = [f"{stem}\n" for stem in self._lists.get(split, [])]
+            lines = [f"{self._stem(place)}\n" for place in self.places[split]]
             (folder / f"{split}.txt").write_text("".join(lines), encoding="utf-8")
-        _write_classes(self.out, self.class_names)
+        self._write_classes()
+
+    def _stem(self, place: str) -> str:
+        return os.path.splitext(place.removeprefix("JPEGImages/"))[0]
 
     def _add_object(self, root: ElementTree.Element, box: np.ndarray, class_name: str, *, is_crowd: bool) -> None:
         node = _child(root, "object")
@@ -148,73 +185,68 @@ class VocWriter:
         fractional = any(_number(value, _PIXEL_DIGITS) != str(round(float(value))) for value in corners)
         self.said["boxes written with fractions of a pixel (round=true writes whole pixels)"] += fractional
         bndbox = _child(node, "bndbox")
-        for name, value in zip(("xmin", "ymin", "xmax", "ymax"), corners, strict=True):
+        for name, value in zip(CORNERS, corners, strict=True):
             _child(bndbox, name, _number(value, _PIXEL_DIGITS))
 
 
-class YoloWriter:
+class YoloWriter(Writer):
     """``images/<split>/``, ``labels/<split>/*.txt`` and ``data.yaml``."""
 
-    def __init__(self, out: Path, class_names: Sequence[str]) -> None:
-        self.out, self.class_names = out, class_names
-        self.said: Counter[str] = Counter()
-        self._places = _Places(lambda place: label_places(f"/{place}")[0])
+    name = "yolo"
 
     def place(self, split: str, file_name: str) -> str:
-        """See :class:`Writer`."""
-        place, is_other = self._places.take(f"images/{split}/{file_name}")
-        self.said["images renamed: another one has the name, but for its suffix"] += is_other
-        return place
+        return self._take(split, f"images/{split}/{file_name}")
 
     def add(self, split: str, record: ImageRecord) -> None:
-        """See :class:`Writer`."""
-        file = self.out / label_places(f"/{record.place}")[0].lstrip("/")
+        file = self.out / self._key(record.place)
         file.parent.mkdir(parents=True, exist_ok=True)
         sides = np.array([record.size[1], record.size[0]] * 2, dtype=np.float64)
         lines = []
-        for box, label in zip(record.boxes[~record.crowd], record.labels[~record.crowd], strict=True):
+        for box, label in record.objects():
             shares = np.concatenate([box[:2] + box[2:] / 2, box[2:]]) / sides
             lines.append(" ".join([str(label), *(_number(value, _SHARE_DIGITS) for value in shares)]) + "\n")
         self.said[CROWDS_LEFT_OUT] += int(record.crowd.sum())
         file.write_text("".join(lines), encoding="utf-8")  # empty where there are no objects
 
-    def finish(self, datasets: dict[str, DetectionDataset]) -> None:
-        """See :class:`Writer`."""
+    def finish(self, datasets: Mapping[str, DetectionDataset]) -> None:
         content = {split: f"images/{split}" for split in datasets}
         names = dict(enumerate(self.class_names))
         text = yaml.safe_dump({**content, "names": names}, allow_unicode=True, sort_keys=False)
         (self.out / "data.yaml").write_text(text, encoding="utf-8")
 
+    def _key(self, place: str) -> str:
+        return label_places(f"/{place}")[0].lstrip("/")
 
-class CsvWriter:
+
+class CsvWriter(Writer):
     """``<split>.csv`` with a header, ``images/<split>/`` and ``classes.txt``."""
 
-    def __init__(self, out: Path, class_names: Sequence[str]) -> None:
-        self.out, self.class_names = out, class_names
-        self.said: Counter[str] = Counter()
-        self._places = _Places(str)
+    name = "csv"
+    writes_class_names = True
+    finds_images = False
+
+    def __init__(self, out: Path, class_names: Sequence[str], *, whole_pixels: bool = False) -> None:
+        super().__init__(out, class_names, whole_pixels=whole_pixels)
         self._files: dict[str, TextIO] = {}
 
     def place(self, split: str, file_name: str) -> str:
-        """See :class:`Writer`."""
-        place, is_other = self._places.take(f"images/{split}/{file_name}")
-        self.said["images renamed: another one has the name"] += is_other
-        return place
+        return self._take(split, f"images/{split}/{file_name}", "another one has the name")
 
     def add(self, split: str, record: ImageRecord) -> None:
-        """See :class:`Writer`."""
         rows = []
-        for box, label in zip(record.boxes[~record.crowd], record.labels[~record.crowd], strict=True):
+        for box, label in record.objects():
             corners = [*box[:2], *(box[:2] + box[2:])]
             rows.append([record.place, *(_number(v, _PIXEL_DIGITS) for v in corners), self.class_names[label]])
         self.said[CROWDS_LEFT_OUT] += int(record.crowd.sum())
         csv.writer(self._file(split)).writerows(rows or [[record.place, "", "", "", "", ""]])
 
-    def finish(self, datasets: dict[str, DetectionDataset]) -> None:
-        """See :class:`Writer`."""
+    def finish(self, datasets: Mapping[str, DetectionDataset]) -> None:
         for split in datasets:
             self._file(split).close()
-        _write_classes(self.out, self.class_names)
+        self._write_classes()
+
+    def _key(self, place: str) -> str:
+        return place
 
     def _file(self, split: str) -> TextIO:
         if split not in self._files:
@@ -223,7 +255,7 @@ class CsvWriter:
         return self._files[split]
 
 
-CROWDS_LEFT_OUT = "crowd regions left out: the format has none, they become background"
+WRITERS: dict[str, type[Writer]] = {writer.name: writer for writer in Writer.__subclasses__()}
 
 
 def _child(parent: ElementTree.Element, tag: str, text: str | None = None) -> ElementTree.Element:
@@ -238,5 +270,6 @@ def _number(value: float, digits: int) -> str:
     return "0" if text == "-0" else text
 
 
-def _write_classes(out: Path, class_names: Sequence[str]) -> None:
-    (out / CLASSES_FILE).write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
+def _is_changed(name: str) -> bool:
+    """Return whether ``name`` would be another one when it is read back from a line or an element."""
+    return name != name.strip() or not name.isprintable()

@@ -4,44 +4,58 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from retina.data.catalogue import FILE_NAME_LEAVES
-from retina.data.findings import Kind
+from retina.data.catalogue import FILE_NAME_LEAVES_FOLDER
+from retina.data.findings import Fault, error, note
 from retina.errors import DataError
-from retina.formats.class_list import given_classes
 from retina.formats.data_yaml import DataYaml, read_data_yaml
-from retina.formats.folder import FormatFolder
+from retina.formats.folder import FormatFolder, given_classes
 from retina.formats.image_files import IMAGE_SUFFIXES, find_images, relative_name
-from retina.formats.split_rows import IMAGE_TWICE, SplitRows
+from retina.formats.split_rows import IMAGE_LISTED_TWICE, SplitRows
+from retina.ranges import checked
 
-ROW_BROKEN = Kind("row-broken", "error", "row that cannot be read", "rows that cannot be read",
-                  fix="a row is: class x_center y_center width height, the last four shares of the image")  # fmt: skip
-ROW_SCORED = Kind("row-with-score", "error", "row of six values, as a detection with its score is written",
-                  "rows of six values, as detections with their score are written",
-                  fix="give the labels, or take the sixth column out if they are labels",
-                  why="what a detector found is not ground truth")  # fmt: skip
-CLASS_OUT_OF_RANGE = Kind("class-out-of-range", "error", "row with a class number that data.yaml does not name",
-                          "rows with class numbers that data.yaml does not name",
-                          fix="correct the rows, or names and nc in data.yaml")  # fmt: skip
-NOT_SHARES = Kind("not-normalised", "error", "row with values above 2, where shares of the image are meant",
-                  "rows with values above 2, where shares of the image are meant",
-                  fix="divide x and width by the width of the image, y and height by its height",
-                  why="these look like pixels")  # fmt: skip
-OUTLINE = Kind("outline", "note", "outline (polygon)", "outlines (polygons)", "read as the box around it")
-KEYPOINTS = Kind("keypoints", "note", "object with keypoints", "objects with keypoints", "read as its box")
-LABELS_UNREADABLE = Kind("labels-unreadable", "error", "label file that cannot be read",
-                         "label files that cannot be read", fix="a label file is UTF-8 text")  # fmt: skip
-LABELS_MISSING = Kind("image-without-labels", "note", "image without a label file", "images without a label file",
-                      "taken as images without objects")  # fmt: skip
-NO_LABELS = Kind("no-labels", "error", "split without any label file", "splits without any label file",
-                 fix="labels stand in labels/ beside images/, or beside their images",
-                 why="every image would be trained as background")  # fmt: skip
+ROW_BROKEN = error(
+    "row-broken",
+    "row{s} that cannot be read",
+    fix="a row is: class x_center y_center width height, the last four shares of the image",
+)
+ROW_WITH_SCORE = error(
+    "row-with-score",
+    "row{ of six values, as a detection with its score is|s of six values, as detections with their score are} written",
+    fix="give the labels, or take the sixth column out if they are labels",
+    why="what a detector found is not ground truth",
+)
+CLASS_OUT_OF_RANGE = error(
+    "class-out-of-range",
+    "row{ with a class number|s with class numbers} that data.yaml does not name",
+    fix="correct the rows, or names and nc in data.yaml",
+)
+NOT_NORMALISED = error(
+    "not-normalised",
+    "row{s} with values above 2, where shares of the image are meant",
+    fix="divide x and width by the width of the image, y and height by its height",
+    why="these look like pixels",
+)
+OUTLINE = note("outline", "outline{ (polygon)|s (polygons)}", outcome="read as the box around it")
+KEYPOINTS = note("keypoints", "object{s} with keypoints", outcome="read as its box")
+LABELS_UNREADABLE = error("labels-unreadable", "label file{s} that cannot be read", fix="a label file is UTF-8 text")
+IMAGE_WITHOUT_LABELS = note(
+    "image-without-labels", "image{s} without a label file", outcome="taken as images without objects"
+)
+NO_LABELS = error(
+    "no-labels",
+    "split{s} without any label file",
+    fix="labels stand in labels/ beside images/, or beside their images",
+    why="every image would be trained as background",
+)
 
 _FAR_OUTSIDE = 2.0  # shares; a box that leaves its image is clipped, one beyond this is in pixels
 
 
+@checked
 @dataclass(frozen=True)
 class YoloFolder(FormatFolder):
     """A data set in YOLO's format; ``root`` is the folder with the data.yaml, or that file itself."""
@@ -55,38 +69,8 @@ class YoloFolder(FormatFolder):
         root = Path(self.root).expanduser()
         return root.parent if root.is_file() else root
 
-    def read_split(self, split: str) -> tuple[Path, SplitRows]:
-        """Return the folder of images and what the label files of ``split`` say."""
-        described, chosen = self._yaml, getattr(self, split)
-        places = described.places(chosen)
-        if not places:
-            raise DataError(
-                f"{described.file} has no split {chosen!r}; it has {', '.join(described.splits)}",
-                why=f"dataset.{split} is {chosen}",
-                fix=f"dataset.{split}=NAME, or add the split to the file",
-            )
-        rows = SplitRows(str(places[0]) if len(places) == 1 else str(described.file), shares=True)
-        rows.read(described.raw)
-        images = _common_folder(places, described.folder)
-        for place in places:
-            if place.suffix == ".txt":
-                names = _listed_names(place, described.folder, images, rows)
-            else:
-                inside = os.path.relpath(place, images)
-                names = [os.path.normpath(os.path.join(inside, name)) for name in find_images(str(place))]
-            self._read_images(images, names, rows)
-        return Path(images), rows
-
-    def _is_there(self, split: str) -> bool:
-        chosen = getattr(self, split)
-        return bool(chosen) and chosen in self._yaml.splits
-
-    @property
-    def _yaml(self) -> DataYaml:
-        return read_data_yaml(Path(self.root).expanduser())
-
-    @property
-    def _class_names(self) -> tuple[str, ...]:
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
         """Return the names of data.yaml, which ``dataset.classes`` may rename."""
         named = self._yaml.names
         listed = given_classes(self.classes, self.folder) if self.classes is not None else None
@@ -98,67 +82,90 @@ class YoloFolder(FormatFolder):
             )
         return tuple(listed or named)
 
+    def has(self, written: str) -> bool:
+        return written in self._yaml.splits
+
+    def read_split(self, split: str, written: str) -> tuple[Path, SplitRows]:
+        described = self._yaml
+        places = described.places(written)
+        if not places:
+            raise DataError(
+                f"{described.file} has no split {written!r}; it has {', '.join(described.splits)}",
+                why=f"dataset.{split} is {written}",
+                fix=f"dataset.{split}=NAME, or add the split to the file",
+            )
+        rows = SplitRows(str(places[0]) if len(places) == 1 else str(described.file), shares=True)
+        rows.read(described.raw)
+        # Not resolved: images/train may be a link, and labels/ is looked for beside it.
+        images = os.path.commonpath([os.path.abspath(described.folder if p.suffix == ".txt" else p) for p in places])
+        for place in places:
+            if place.suffix == ".txt":
+                names = _listed_names(place, described.folder, images, rows)
+            else:
+                inside = os.path.relpath(place, images)
+                names = [os.path.normpath(os.path.join(inside, name)) for name in find_images(str(place))]
+            self._read_images(images, names, rows)
+        return Path(images), rows
+
+    @property
+    def _yaml(self) -> DataYaml:
+        return read_data_yaml(Path(self.root).expanduser())
+
     def _read_images(self, images: str, names: list[str], rows: SplitRows) -> None:
-        class_names, labelled = self._class_names, 0
-        keypoints = self._yaml.keypoint_values
+        keypoints, labelled = self._yaml.keypoint_values, 0
         for name in names:
             if name in rows.images:
-                rows.findings.add(IMAGE_TWICE, f"image {name!r}")
+                rows.findings.add(IMAGE_LISTED_TWICE, f"image {name!r}")
                 continue
             image = rows.image(name)
             file = label_file(os.path.join(images, name))
             if file is None:
-                rows.findings.add(LABELS_MISSING, f"image {name!r}")
+                rows.findings.add(IMAGE_WITHOUT_LABELS, f"image {name!r}")
                 continue
             labelled += 1
             for number, line in enumerate(_lines(file, rows), start=1):
                 if line:
-                    row = _Row(line, f"line {number} of {file}", keypoints)
-                    row.add_to(rows, image, class_names, number)
+                    _add_row(line, f"line {number} of {file}", image, self.class_names, keypoints, rows)
         if names and not labelled:
             rows.findings.add(NO_LABELS, f"looked for {label_places(os.path.join(images, names[0]))[0]}")
 
 
-@dataclass(frozen=True)
-class _Row:
-    """One line of a label file."""
+def _add_row(
+    line: str, where: str, image: int, class_names: tuple[str, ...], keypoint_values: int, rows: SplitRows
+) -> None:
+    """Add the object of one line of a label file, or say why there is none."""
+    shown = f"{where}: {line[:60]!r}"
+    try:
+        values = [float(text) for text in line.split()]
+        label = int(values[0])
+    except (ValueError, OverflowError):
+        rows.findings.add(ROW_BROKEN, shown)
+        return
+    corners, fault = _corners(values[1:], keypoint_values)
+    if corners is None or label != values[0]:
+        rows.findings.add(fault or ROW_BROKEN, shown)
+    elif not 0 <= label < len(class_names):
+        rows.findings.add(CLASS_OUT_OF_RANGE, f"{where}: class {label} of {len(class_names)}")
+    elif any(abs(value) > _FAR_OUTSIDE for value in corners):
+        rows.findings.add(NOT_NORMALISED, shown)
+    else:
+        rows.add(image, class_names[label], corners)
+        if fault is not None:
+            rows.findings.add(fault, where)
 
-    line: str
-    where: str
-    keypoint_values: int  # of each object; 0: none
 
-    def add_to(self, rows: SplitRows, image: int, class_names: tuple[str, ...], number: int) -> None:
-        """Add the object, or say why there is none."""
-        try:
-            values = [float(text) for text in self.line.split()]
-            label = int(values[0])
-        except (ValueError, OverflowError):
-            rows.findings.add(ROW_BROKEN, f"{self.where}: {self.line[:60]!r}")
-            return
-        corners, kind = self._corners(values[1:])
-        if corners is None or label != values[0]:
-            rows.findings.add(kind or ROW_BROKEN, f"{self.where}: {self.line[:60]!r}")
-        elif not 0 <= label < len(class_names):
-            rows.findings.add(CLASS_OUT_OF_RANGE, f"{self.where}: class {label} of {len(class_names)}")
-        elif any(abs(value) > _FAR_OUTSIDE for value in corners):
-            rows.findings.add(NOT_SHARES, f"{self.where}: {self.line[:60]!r}")
-        else:
-            rows.add(image, class_names[label], corners)
-            if kind is not None:
-                rows.findings.add(kind, self.where)
-
-    def _corners(self, values: list[float]) -> tuple[list[float] | None, Kind | None]:
-        """Return x1, y1, x2, y2 as shares and what else the row was; None where it is no object."""
-        if len(values) == 4 + self.keypoint_values:
-            x, y, width, height = values[:4]
-            corners = [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
-            return corners, KEYPOINTS if self.keypoint_values else None
-        if len(values) == 5:
-            return None, ROW_SCORED
-        if len(values) >= 6 and len(values) % 2 == 0:
-            across, down = values[0::2], values[1::2]
-            return [min(across), min(down), max(across), max(down)], OUTLINE
-        return None, ROW_BROKEN
+def _corners(values: list[float], keypoint_values: int) -> tuple[list[float] | None, Fault | None]:
+    """Return x1, y1, x2, y2 as shares and what else the row was; None where it is no object."""
+    if len(values) == 4 + keypoint_values:
+        x, y, width, height = values[:4]
+        corners = [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
+        return corners, KEYPOINTS if keypoint_values else None
+    if len(values) == 5:
+        return None, ROW_WITH_SCORE
+    if len(values) >= 6 and len(values) % 2 == 0:
+        across, down = values[0::2], values[1::2]
+        return [min(across), min(down), max(across), max(down)], OUTLINE
+    return None, ROW_BROKEN
 
 
 def label_places(image: str) -> list[str]:
@@ -176,13 +183,6 @@ def label_file(image: str) -> str | None:
     return next((place for place in label_places(image) if os.path.isfile(place)), None)
 
 
-def _common_folder(places: list[Path], folder: Path) -> str:
-    """Return the folder that holds every image of a split: what its file names are relative to."""
-    # Not resolved: images/train may be a link, and labels/ is looked for beside it.
-    folders = [os.path.abspath(folder if place.suffix == ".txt" else place) for place in places]
-    return os.path.commonpath(folders)
-
-
 def _listed_names(file: Path, folder: Path, images: str, rows: SplitRows) -> list[str]:
     """Return the images that a text file lists, relative to ``images``."""
     names: list[str] = []
@@ -194,7 +194,7 @@ def _listed_names(file: Path, folder: Path, images: str, rows: SplitRows) -> lis
         found: list[Any] = [relative_name(images, line, base=base) for base in bases]
         inside = [name for name in found if name is not None]
         if not inside or not inside[0].lower().endswith(IMAGE_SUFFIXES):
-            rows.findings.add(FILE_NAME_LEAVES, f"line {number} of {file}: {line!r}")
+            rows.findings.add(FILE_NAME_LEAVES_FOLDER, f"line {number} of {file}: {line!r}")
             continue
         names.append(next((name for name in inside if os.path.isfile(os.path.join(images, name))), inside[0]))
     return names
@@ -204,8 +204,8 @@ def _lines(file: str, rows: SplitRows) -> list[str]:
     try:
         raw = Path(file).read_bytes()
         lines = raw.decode("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else f"byte {error.start} is not UTF-8"
+    except (OSError, UnicodeDecodeError) as caught:
+        reason = caught.strerror if isinstance(caught, OSError) else f"byte {caught.start} is not UTF-8"
         rows.findings.add(LABELS_UNREADABLE, f"{file} ({reason})")
         return []
     rows.read(raw)

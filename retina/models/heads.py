@@ -52,8 +52,9 @@ def start_as_background(subnet: Subnet, prior: float, *, softmax: bool) -> Subne
     Source: Lin et al. 2017, Focal Loss, section 3.3 and 4.1 (bias -log((1 - pi) / pi), pi = 0.01).
     """
     biases = subnet.predict.bias.view(subnet.num_anchors, subnet.num_outputs)  # type: ignore[union-attr]
+    # fill_: assigning a number to a slice under torch's FakeTensorMode (torch 2.14.1) corrupts the heap.
     if softmax:
-        biases[:, -1] = math.log((subnet.num_outputs - 1) * (1 - prior) / prior)
+        biases[:, -1].fill_(math.log((subnet.num_outputs - 1) * (1 - prior) / prior))
     else:
-        biases[:] = -math.log((1 - prior) / prior)
+        biases.fill_(-math.log((1 - prior) / prior))
     return subnet

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 
 from retina.commands.announce import say_data
-from retina.data.findings import Findings, Kind
+from retina.data.findings import Fault, Findings
 
-EMPTY = Kind("image-empty", "note", "image without objects", "images without objects", "kept")
-CLIPPED = Kind("box-clipped", "warning", "box that leaves its image", "boxes that leave their image", "clipped")
+EMPTY = Fault("image-empty", "note", "image without objects", "images without objects", "kept")
+CLIPPED = Fault("box-clipped", "warning", "box that leaves its image", "boxes that leave their image", "clipped")
 
 
 class Split(SimpleNamespace):

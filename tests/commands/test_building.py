@@ -64,9 +64,13 @@ def test_a_seed_decides_all_that_is_drawn_without_a_key():
 
 def test_what_a_constructor_tells_the_user_is_told_as_it_is():
     # Hydra wraps it into an exception of its own, which would look like a bug of ours.
-    node = {"_target_": "retina.models.retinanet.build_retinanet", "backbone": {"depth": 19}, "weights": None}
+    node = {
+        "_target_": "retina.models.retinanet.build_retinanet",
+        "backbone": {"groups": 32, "depth": 18},
+        "weights": None,
+    }
     with pytest.raises(
-        ConfigError, match=r"^error: model\.backbone\.depth must be one of 18, 34, 50, 101, 152, got 19$"
+        ConfigError, match=r"^error: model\.backbone\.groups and width_per_group need a depth of at least 50$"
     ):
         build_node(node, num_classes=3, num_anchors=9)
 

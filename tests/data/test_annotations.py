@@ -46,7 +46,7 @@ def build(boxes, *, labels=None, names=("a.jpg", "b.jpg"), classes=("cat", "dog"
 
 
 def found(annotations) -> dict[str, tuple[str, int, tuple[str, ...]]]:
-    return {f.kind.name: (f.kind.severity, f.count, tuple(map(str, f.places))) for f in annotations.findings}
+    return {f.fault.name: (f.fault.severity, f.count, tuple(map(str, f.places))) for f in annotations.findings}
 
 
 def test_categories_are_sorted_by_id_and_labels_follow(write_annotations, content):
@@ -214,7 +214,7 @@ def test_corners_where_sides_are_meant_are_refused(write_annotations, content):
     content["annotations"][4]["bbox"] = [50, 10, 90, 30]  # cut off at the border, as the others are
     arrays, findings = inspect_coco(write_annotations(content))
     assert arrays is not None
-    assert findings[0].kind.name == "boxes-xyxy"
+    assert findings[0].fault.name == "boxes-xyxy"
     with pytest.raises(DataError, match=r"reads? as \[x1, y1, x2, y2\] where \[x, y, width, height\] is meant"):
         refuse_errors(findings)
 

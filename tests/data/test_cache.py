@@ -202,7 +202,7 @@ def test_processes_that_build_it_at_once_end_with_one(file):
     with ProcessPoolExecutor(3, mp_context=multiprocessing.get_context("fork")) as pool:
         found = set(pool.map(_open_in_turn, [str(file)] * 6))
     assert found == {str(folders(file)[0])}
-    assert not list(file.parent.glob(".retina-cache/.unfinished*"))
+    assert not list(file.parent.glob(".retina-cache/*.partial"))
 
 
 def test_the_loser_of_a_race_takes_what_the_winner_wrote(file, monkeypatch):
@@ -212,7 +212,7 @@ def test_the_loser_of_a_race_takes_what_the_winner_wrote(file, monkeypatch):
 
     monkeypatch.setattr(cache, "write", lose)
     assert open_annotations(file).cache == str(folders(file)[0])
-    assert not list(file.parent.glob(".retina-cache/.unfinished*"))
+    assert not list(file.parent.glob(".retina-cache/*.partial"))
 
 
 @pytest.fixture
@@ -243,7 +243,7 @@ def test_without_any_place_for_a_cache_the_file_is_parsed_and_that_is_said(file,
     assert arrays.cache is None
     assert_boxes = len(arrays.boxes)
     assert assert_boxes == 7
-    assert arrays.findings[-1].kind.name == "cache-not-written"
+    assert arrays.findings[-1].fault.name == "cache-not-written"
     assert "parsed at every start" in arrays.notes[-1]
 
 
@@ -253,7 +253,7 @@ def test_a_full_disk_leaves_nothing_behind(file, monkeypatch):
 
     monkeypatch.setattr(np, "save", fill)
     assert open_annotations(file).cache is None
-    assert not list(file.parent.glob(".retina-cache/.unfinished*"))
+    assert not list(file.parent.glob(".retina-cache/*.partial"))
     assert not list(file.parent.glob(".retina-cache/instances*"))
 
 
@@ -296,10 +296,10 @@ def test_git_does_not_see_the_cache(file):
 def test_what_killed_processes_left_is_removed_after_a_day(file):
     folder = file.parent / ".retina-cache"
     for name, age in (("old", 2 * 86400), ("young", 60)):
-        (folder / f".unfinished-{name}").mkdir(parents=True)
-        os.utime(folder / f".unfinished-{name}", (time.time() - age,) * 2)
+        (folder / f".{name}.partial").mkdir(parents=True)
+        os.utime(folder / f".{name}.partial", (time.time() - age,) * 2)
     open_annotations(file)
-    assert sorted(path.name for path in folder.glob(".unfinished*")) == [".unfinished-young"]
+    assert sorted(path.name for path in folder.glob(".*.partial")) == [".young.partial"]
 
 
 def test_a_process_that_is_spawned_gets_the_path_and_not_the_arrays(file):

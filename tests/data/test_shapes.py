@@ -268,7 +268,7 @@ def test_who_comes_second_uses_the_folder_of_the_first(tiny, monkeypatch):
 
 
 def test_an_unfinished_folder_of_a_killed_process_is_not_taken_for_the_set(tiny):
-    leftover = Path(tiny.root) / f".unfinished-{tiny.folder.name}-1234-abcd"
+    leftover = Path(tiny.root) / f".{tiny.folder.name}.1234-abcd.partial"
     (leftover / "train2017").mkdir(parents=True)
     (leftover / "train2017" / "000000000001.jpg").write_bytes(b"half an ima")
     assert not tiny.is_made

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from retina.commands.runs import _check_same_classes
+from retina.commands.train import _check_same_classes
 from retina.data.bad_images import StandIns
 from retina.data.checks.start import check_before_training
 

@@ -55,14 +55,12 @@ END_TO_END = ["file_cut_off", "image_unknown", "boxes_as_corners", "box_with_nan
 
 @pytest.mark.parametrize("name", END_TO_END)
 def test_the_command_ends_as_the_table_says(data, name, tmp_path, capsys, monkeypatch) -> None:
-    from retina.commands.runs import train
-
     change, outcome, told = next(row[1:] for row in ROWS if row[0] == name)
     change(data)
     data.write()
     paths = [f"dataset.{split}.{part}={data.root / name}" for split in ("train", "val")
              for part, name in (("images", split), ("annotations", f"{split}.json"))]  # fmt: skip
-    status = run_command("train", train, arguments=[
+    status = run_command("train", [
         "dataset=custom", "recipe=shapes", *paths, "image.short_side=64", "image.long_side=64", "train.epochs=null",
         "train.max_steps=2", "train.batch_size=2", "train.workers=0", "train.device=cpu", "model.fpn_channels=16",
         "model.tower_channels=16", "model.norm=gn", "train.precision=float32", "optimizer.lr=1e-5",

@@ -9,10 +9,12 @@ import sys
 import pytest
 from omegaconf import OmegaConf
 
-from retina.config.command import run_command
+from retina.config.command import Command, run_command
 from retina.config.compose import compose_config
+from retina.config.sections import construct, split_sections
+from retina.config.signatures import read_signature
 from retina.data.shapes import ShapesFolder
-from retina.doctor.command import build_lens, examine_config
+from retina.doctor.command import Settings, build_lens
 
 COMMAND = ("dataset=custom", "doctor.num_pictures=1")
 
@@ -30,7 +32,7 @@ def drawn(tmp_path, small):
 
 
 def doctor(*overrides: str) -> int:
-    return run_command("doctor", examine_config, arguments=list(overrides))
+    return run_command("doctor", list(overrides))
 
 
 def change(file, **values) -> None:
@@ -87,7 +89,10 @@ def test_a_split_that_is_not_there_is_told(drawn, capsys) -> None:
 
 
 def test_the_view_follows_the_settings_of_the_resize() -> None:
-    lens = build_lens(compose_config("doctor", ["dataset=coco", "image.short_side=400", "train.accumulate=4"]).config)
+    words = ["dataset=coco", "image.short_side=400", "train.accumulate=4"]
+    tree = Command("doctor").read_job(words).tree
+    scalars, sections = split_sections(tree, read_signature("retina.doctor.command.Settings"))
+    lens = build_lens(construct(Settings, scalars), sections)
     assert lens.resized(480, 640) == (400, 533)
     assert (lens.batch_size, lens.max_detections) == (4, 100)
 

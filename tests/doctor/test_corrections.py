@@ -7,6 +7,7 @@ from copy import deepcopy
 import pytest
 
 from retina.doctor.corrections import correct
+from retina.doctor.fix import sentences
 from tests.sound_data import sound_content
 
 
@@ -26,7 +27,7 @@ def first(content):
 
 def test_a_sound_file_is_left_as_it_is(content):
     before = deepcopy(content)
-    assert dict(corrected(content).changes) == {}
+    assert corrected(content) == {}
     assert content == before
 
 
@@ -47,7 +48,7 @@ def test_what_has_one_right_answer_is_corrected_and_listed(content, key, value, 
     first(content)[key] = value
     result = corrected(content)
     assert first(content)[key] == expected
-    assert [what for what in result.changes if said in what]
+    assert [what for what in result if said in what]
     assert first(content)["note"] == "kept"
     assert len(content["annotations"]) == 8
 
@@ -60,7 +61,7 @@ def test_a_box_that_cannot_be_used_is_left_out_and_listed(content, box):
     first(content)["bbox"] = box
     result = corrected(content)
     assert [a["id"] for a in content["annotations"]] == [1002, 1101, 1102, 1201, 1202, 1301, 1302]
-    assert [ids for what, ids in result.changes.items() if "left out" in what] == [[1001]]
+    assert [ids for what, ids in result.items() if "left out" in what] == [[1001]]
 
 
 def test_annotations_of_nothing_are_left_out(content):
@@ -69,8 +70,8 @@ def test_annotations_of_nothing_are_left_out(content):
     content["annotations"].append("text")
     result = corrected(content)
     assert len(content["annotations"]) == 6
-    assert result.changes["annotations of unknown images or categories left out"] == [1001, 1002]
-    assert "1 entries of 'annotations' that are no objects left out: 'text'" in result.sentences()
+    assert result["annotations of unknown images or categories left out"] == [1001, 1002]
+    assert "1 entries of 'annotations' that are no objects left out: 'text'" in sentences(result)
 
 
 def test_a_box_is_made_of_the_polygon(content):
@@ -87,8 +88,8 @@ def test_copies_are_left_out_and_ids_given_anew(content):
     result = corrected(content)
     ids = [a["id"] for a in content["annotations"]]
     assert len(set(ids)) == len(ids) == 9
-    assert result.changes["boxes written twice, the second left out"] == [9]
-    assert result.changes["annotations given an id of their own (the former ids)"] == [None, 1001]
+    assert result["boxes written twice, the second left out"] == [9]
+    assert result["annotations given an id of their own (the former ids)"] == [None, 1001]
     assert ids[1] == 1303
     assert ids[-1] == 1304
 
@@ -101,7 +102,7 @@ def test_corners_become_sides(content):
     result = corrected(content)
     assert [a["bbox"] for a in content["annotations"]] == expected
     assert first(content)["area"] == 600
-    assert len(result.changes["boxes turned from [x1, y1, x2, y2] into widths and heights"]) == 8
+    assert len(result["boxes turned from [x1, y1, x2, y2] into widths and heights"]) == 8
 
 
 def test_shares_become_pixels(content):
@@ -122,16 +123,16 @@ def test_the_pixels_are_believed_where_all_boxes_fit(content):
     assert sizes[10] == (60, 80)
     assert sizes[11] == (48, 64), "boxes would stand outside"
     assert sizes[12] == (48, 64), "it may be turned: nobody knows which way the boxes were drawn"
-    assert result.changes["sizes of images corrected to their pixels"] == [10]
+    assert result["sizes of images corrected to their pixels"] == [10]
 
 
 def test_images_that_cannot_be_read_are_left_out_unless_they_are_many(content):
     result = corrected(content, unreadable=[11])
     assert [image["id"] for image in content["images"]] == [10, 12, 13]
     assert {a["image_id"] for a in content["annotations"]} == {10, 12, 13}
-    assert result.changes["images that cannot be read left out, with their objects"] == [11]
+    assert result["images that cannot be read left out, with their objects"] == [11]
     untouched = sound_content("train")
-    assert not corrected(untouched, unreadable=[10, 11]).changes
+    assert not corrected(untouched, unreadable=[10, 11])
 
 
 def test_records_written_twice_word_for_word_stay_once(content):
@@ -146,7 +147,7 @@ def test_records_written_twice_word_for_word_stay_once(content):
 def test_a_file_without_its_lists_is_left_alone(content, section):
     content[section] = {"0": 1}
     before = deepcopy(content)
-    assert not corrected(content).changes
+    assert not corrected(content)
     assert content == before
 
 
@@ -157,5 +158,5 @@ def test_correcting_twice_changes_nothing_more(content):
     content["annotations"].append({**content["annotations"][5]})
     corrected(content)
     once = json.dumps(content)
-    assert not corrected(content).changes
+    assert not corrected(content)
     assert json.dumps(content) == once

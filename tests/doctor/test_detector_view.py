@@ -60,14 +60,14 @@ def test_what_no_anchor_reaches_is_told_worst_first(data):
     assert view.summary()["share_unreached"] == 1
     assert look_through(dataset, lens(scale=2)).summary()["share_unreached"] == 0
     (finding,) = view_findings(dataset, view, 100, training=False)
-    assert (finding.kind.name, finding.count, len(finding.places)) == ("object-unreached", 8, 5)
+    assert (finding.fault.name, finding.count, len(finding.places)) == ("object-unreached", 8, 5)
     assert finding.places[0].text == "'person' of 20 x 30, image 10 'train_0.jpg'"
 
 
 def test_small_sides_and_crowded_images_are_told(data):
     dataset = data.open()
     view = look_through(dataset, lens(resized=lambda h, w: (h // 4, w // 4)))
-    found = {f.kind.name: f for f in view_findings(dataset, view, 1, training=False)}
+    found = {f.fault.name: f for f in view_findings(dataset, view, 1, training=False)}
     assert found["object-under-8-pixels"].count == 8
     assert found["image-with-many-objects"].count == 4
     assert found["image-with-many-objects"].places[0].text == "image 10 'train_0.jpg' (2 of 1)"
@@ -81,11 +81,11 @@ def test_few_and_rare_objects_are_told_of_what_is_learned_from_only(data):
     ]
     dataset = data.write().open()
     view = look_through(dataset, lens(scale=5))
-    assert "class-imbalance" not in {f.kind.name for f in view_findings(dataset, view, 9999, training=False)}
-    (finding,) = [f for f in view_findings(dataset, view, 9999, training=True) if f.kind.name == "class-imbalance"]
+    assert "class-imbalance" not in {f.fault.name for f in view_findings(dataset, view, 9999, training=False)}
+    (finding,) = [f for f in view_findings(dataset, view, 9999, training=True) if f.fault.name == "class-imbalance"]
     assert tuple(map(str, finding.places)) == ("'dog' (11 of 1200)",)
     few = view_findings(data.open("val"), look_through(data.open("val"), lens(scale=5)), 100, training=True)
-    assert {f.kind.name: tuple(map(str, f.places)) for f in few}["class-tiny"] == ("'person' (2)", "'dog' (2)")
+    assert {f.fault.name: tuple(map(str, f.places)) for f in few}["class-tiny"] == ("'person' (2)", "'dog' (2)")
 
 
 def test_size_bands_are_those_of_coco():

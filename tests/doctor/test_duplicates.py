@@ -16,8 +16,8 @@ def checked(data):
 
 def found(data):
     checks, datasets = checked(data)
-    identical, near, left = find_duplicates(checks)
-    return {f.kind.name: tuple(map(str, f.places)) for f in duplicate_findings(identical, near, left, datasets)}
+    pairs, left = find_duplicates(checks)
+    return {f.fault.name: tuple(map(str, f.places)) for f in duplicate_findings(pairs, left, datasets)}
 
 
 def test_different_pictures_are_not_told(data):

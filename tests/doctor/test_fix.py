@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from retina.doctor.fix import fixed_path, write_corrected
-from retina.doctor.opening import open_split
+from retina.doctor.fix import fixed_path, sentences, write_corrected
 from retina.errors import DataError
 from tests.doctor import broken_annotations  # noqa: F401  (fills ROWS)
 from tests.doctor.broken import ROWS
@@ -23,9 +22,9 @@ def test_a_sound_file_needs_no_copy(data):
 def test_the_copy_stands_beside_the_file_and_nothing_is_overwritten(data):
     data.content["annotations"][0]["bbox"] = [50, 6, 30, 30]
     before = data.write().file.read_bytes()
-    path, corrected = written(data)
+    path, changes = written(data)
     assert path == data.root / "train.fixed.json"
-    assert corrected.sentences() == ["1 boxes clipped to their image: 1001"]
+    assert sentences(changes) == ["1 boxes clipped to their image: 1001"]
     assert data.file.read_bytes() == before
     assert json.loads(path.read_text())["annotations"][0]["bbox"] == [50, 6, 14, 30]
     with pytest.raises(DataError, match="there is a corrected copy already"):
@@ -34,9 +33,9 @@ def test_the_copy_stands_beside_the_file_and_nothing_is_overwritten(data):
 
 def test_a_byte_order_mark_is_taken_away(data):
     data.text = b"\xef\xbb\xbf" + json.dumps(data.content).encode()
-    path, corrected = written(data.write())
+    path, changes = written(data.write())
     assert path.read_bytes().startswith(b"{")
-    assert list(corrected.changes) == ["byte order mark taken away"]
+    assert list(changes) == ["byte order mark taken away"]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", b"\xff\xfe", '{"id": 1, "id": 2}'])
@@ -68,6 +67,6 @@ def test_the_corrected_copy_has_no_errors_and_is_left_alone(data, name):
     next(change for row, change, *_ in ROWS if row == name)(data)
     path, _ = written(data.write())
     path.rename(data.file)
-    left = open_split(data.folder(), "train").findings
-    assert [str(f) for f in left if f.kind.severity != "note" and "crowd" not in f.kind.name] == []
+    left = data.folder().inspect("train").findings
+    assert [str(f) for f in left if f.fault.severity != "note" and "crowd" not in f.fault.name] == []
     assert written(data) is None

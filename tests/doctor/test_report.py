@@ -8,7 +8,8 @@ from rich.console import Console
 
 from retina.doctor.detector_view import Lens
 from retina.doctor.examine import examine
-from retina.doctor.report import as_values, class_lines, print_report, speed_lines, verdict, write_json
+from retina.doctor.report import as_values, class_lines, print_report, speed_lines, verdict
+from retina.files import write_json_atomically
 
 LENS = Lens(lambda h, w: (h, w), lambda boxes, canvas: torch.full((len(boxes),), 0.2), 100, 2)
 
@@ -35,7 +36,7 @@ def test_the_json_holds_everything_and_is_legal(data, tmp_path):
     data.image(1).unlink()
     data.content["categories"][0]["name"] = "pers\x1bon 猫"
     values = as_values(examine(data.write().folder(), ["train"], lens=LENS))
-    write_json(tmp_path / "report.json", values)
+    write_json_atomically(tmp_path / "report.json", values)
     read = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"), parse_constant=lambda name: 1 / 0)
     assert read["counts"]["error"] == 1
     assert read["splits"]["train"]["images"] == 4

@@ -1,4 +1,4 @@
-"""What ``tools/download.py`` chooses and prints; the downloading itself is tested in tests/data/download."""
+"""What ``tools/download.py`` chooses and prints; the downloading itself is tested beside."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from retina.config.check import check_command
-from retina.config.compose import compose_config
-from retina.config.schema import SETTINGS_OF
+from retina.config.command import call_command
 from retina.download import command as module
-from retina.download.command import download_config
 from retina.errors import ConfigError
 
 
@@ -31,15 +28,13 @@ def asked(monkeypatch):
 
 
 def test_all_parts_go_into_the_default_folder(asked, capsys):
-    download_config(compose_config("download", ["dataset=coco"]).config)
+    call_command("download", ["dataset=coco"])
     assert asked == [(Path("data/coco"), ["annotations", "val", "train"], 8)]
     assert "python train.py dataset=coco dataset.root=data/coco" in capsys.readouterr().out
 
 
 def test_parts_years_and_folders_are_chosen(asked, capsys):
-    overrides = ["dataset=voc", "year=2007", "root=/x", "parts=[test]", "retries=2"]
-    check_command("download", overrides, settings=SETTINGS_OF["download"])
-    download_config(compose_config("download", overrides).config)
+    call_command("download", ["dataset=voc", "year=2007", "root=/x", "parts=[test]", "retries=2"])
     assert asked == [(Path("/x"), ["test"], 2)]
     shown = capsys.readouterr().out
     assert "dataset.root=/x/VOCdevkit/VOC2007 dataset.train=trainval dataset.val=test" in shown
@@ -47,7 +42,7 @@ def test_parts_years_and_folders_are_chosen(asked, capsys):
 
 def test_mistakes_are_told(asked):
     with pytest.raises(ConfigError, match="dataset must be given"):
-        download_config(compose_config("download").config)
+        call_command("download", [])
     with pytest.raises(ConfigError, match="year must be one of 2007, 2012, got 2010"):
-        check_command("download", ["dataset=voc", "year=2010"], settings=SETTINGS_OF["download"])
+        call_command("download", ["dataset=voc", "year=2010"])
     assert asked == []

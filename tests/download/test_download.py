@@ -11,6 +11,7 @@ import pytest
 
 from retina.download.catalogue import Archive
 from retina.download.download import Downloader
+from retina.drawing.tables import ProgressBar
 from retina.errors import DataError, Interrupted
 
 Usage = namedtuple("Usage", ["total", "used", "free"])
@@ -27,20 +28,18 @@ def archive(server) -> Archive:
 
 def test_a_part_is_fetched_unpacked_and_not_asked_for_again(archive, server, tmp_path):
     said: list[str] = []
-    stages: list[tuple[str, int]] = []
-
-    def stage(what: str, size: int):
-        stages.append((what, size))
-        return lambda done: None
-
-    downloader = Downloader(tmp_path / "coco", say=said.append, stage=stage)
+    downloader = Downloader(tmp_path / "coco", say=said.append)
     downloader([archive])
     assert (tmp_path / "coco" / "val" / "a.txt").read_text() == "a" * 1000
     assert sorted(path.name for path in (tmp_path / "coco").iterdir()) == [".file.zip.done", "val"]
-    assert stages == [("download file.zip", archive.size), ("unpack file.zip", 1000)]
     downloader([archive])
     assert len(server.requests) == 1
-    assert said == ["val: 1 files, 1,000 bytes, sha256 as known", "val: there already (file.zip)"]
+    assert said == [
+        f"download file.zip, {archive.size:,} bytes",
+        "unpack file.zip, 1,000 bytes",
+        "val: 1 files, 1,000 bytes, sha256 as known",
+        "val: there already (file.zip)",
+    ]
 
 
 def test_archives_can_be_kept(archive, tmp_path):
@@ -61,18 +60,17 @@ def test_what_was_fetched_already_needs_no_room(archive, server, tmp_path, monke
     said: list[str] = []
     Downloader(tmp_path, say=said.append)([archive])
     assert server.requests == [f"bytes={archive.size - 1}-"]
-    assert "going on at" in said[0]
+    assert "resuming at" in said[0]
 
 
-def test_ctrl_c_keeps_what_is_there_and_says_how_to_go_on(archive, server, tmp_path):
-    def stage(what: str, size: int):
-        def stop(done: int) -> None:
-            raise KeyboardInterrupt
+def test_ctrl_c_keeps_what_is_there_and_says_how_to_resume(archive, server, tmp_path, monkeypatch):
+    def stop(bar: ProgressBar, done: float) -> None:
+        raise KeyboardInterrupt
 
-        return stop
-
-    with pytest.raises(Interrupted, match="goes on where it stopped") as caught:
-        Downloader(tmp_path, stage=stage, say=lambda _: None)([archive])
+    with monkeypatch.context() as patched:
+        patched.setattr(ProgressBar, "to", stop)
+        with pytest.raises(Interrupted, match="resumes where it stopped") as caught:
+            Downloader(tmp_path, say=lambda _: None)([archive])
     assert caught.value.exit_status == 130
     assert (tmp_path / "file.zip.part").stat().st_size == archive.size
     Downloader(tmp_path, say=lambda _: None)([archive])

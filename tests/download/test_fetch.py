@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
+import json
 from pathlib import Path
 
 import pytest
 
-from retina.download import fetch as module
 from retina.download.fetch import Download, fetch
 from retina.errors import DataError
 
@@ -73,7 +73,7 @@ def test_a_file_that_changed_meanwhile_is_begun_again(download, server):
     with pytest.raises(DataError):
         fetch(Download(download.urls, download.target, len(old), "0" * 64, retries=0, wait=lambda _: None))
     download.partial.write_bytes(b"x" * 1000)
-    module._remember(download, server.address, '"one"')
+    download.notes.write_text(json.dumps({"url": server.address, "etag": '"one"'}))
     server.content, server.etag = old, '"two"'
     assert _fetched(download, server)
 

@@ -94,7 +94,7 @@ def test_boxes_that_cannot_be_used_are_named_by_their_line(mine, write):
     )
     dataset = CsvFolder(root=str(mine)).open("train")
     assert len(dataset.boxes) == 3
-    told = {finding.kind.name: tuple(map(str, finding.places)) for finding in dataset.findings}
+    told = {finding.fault.name: tuple(map(str, finding.places)) for finding in dataset.findings}
     assert told["box-not-finite"] == ("annotation 5, image 1 'a.jpg'",)
     assert told["box-without-size"] == ("annotation 6, image 1 'a.jpg'",)
     assert told["box-outside"] == ("annotation 7, image 1 'a.jpg'",)

@@ -44,7 +44,7 @@ def test_places_are_found_where_the_set_was_moved_and_as_roboflow_writes_them(fo
         ("a: [", "is not YAML"),
         ("a: &b [1]\nc: *b\n", "aliases"),
         ("a: !!python/object/apply:os.getcwd []\n", "is not YAML"),
-        (b"\xff\xfe\x00", "is not YAML"),
+        (b"\xff\xfe\x00", "is not UTF-8"),
         ("a: 2001-99-99\ntrain: x\n", "is not YAML|no names"),
     ],
 )

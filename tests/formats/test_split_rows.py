@@ -48,7 +48,7 @@ def test_the_fingerprint_tells_another_content_and_other_classes():
 
 def test_a_split_without_images_and_a_set_without_classes_are_errors():
     found = SplitRows("file").annotations([], "/", **POLICIES)
-    assert [finding.kind.name for finding in found.findings][:2] == ["no-images", "no-classes"]
+    assert [finding.fault.name for finding in found.findings][:2] == ["no-images", "no-classes"]
 
 
 def test_objects_of_images_that_are_left_out_go_with_them(tmp_path):

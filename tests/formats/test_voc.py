@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from retina.errors import DataError
-from retina.formats.voc import VocFolder
+from retina.formats import voc
+from retina.formats.voc import UnusableXML, VocFolder, parse_xml
 
+BOMB = '<!DOCTYPE a [<!ENTITY x "ha"><!ENTITY y "&x;&x;&x;">]><a>&y;</a>'
+LOCAL_FILE = '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><a>&x;</a>'
 CAT, DOG = ("cat", 11, 6, 30, 25, 0), ("dog", 1, 1, 60, 40, 1)
 
 
@@ -60,7 +63,7 @@ def test_parts_of_objects_are_no_objects_and_names_have_spaces(devkit):
 def test_difficult_objects_are_what_the_setting_says_and_are_counted(devkit, difficult, crowd):
     dataset = VocFolder(root=str(devkit), difficult=difficult).open("train")
     assert dataset.crowd.tolist() == crowd
-    told = [finding for finding in dataset.findings if finding.kind.name == "difficult"]
+    told = [finding for finding in dataset.findings if finding.fault.name == "difficult"]
     assert told[0].count == 1
     assert f"dataset.difficult={difficult}" in str(told[0])
 
@@ -72,7 +75,7 @@ def test_a_folder_for_each_split_needs_no_lists(tmp_path, image, voc_xml, write)
     write(tmp_path / "train" / "alone.xml", voc_xml(CAT))
     dataset = VocFolder(root=str(tmp_path)).open("train")
     assert list(dataset.file_names) == ["deep/a.png", "empty.jpg"]
-    kinds = {finding.kind.name: finding.count for finding in dataset.findings}
+    kinds = {finding.fault.name: finding.count for finding in dataset.findings}
     assert kinds["image-without-xml"] == kinds["xml-without-image"] == 1
 
 
@@ -106,8 +109,8 @@ def test_a_broken_file_is_named(devkit, write, xml, what):
 def test_every_mistake_is_there_for_who_asks(devkit, write):
     write(devkit / "ImageSets" / "Main" / "train.txt", "a\n../up\nnowhere\n")
     write(devkit / "Annotations" / "a.xml", "no")
-    _, findings = VocFolder(root=str(devkit)).inspect("train")
-    names = [finding.kind.name for finding in findings if finding.kind.severity == "error"]
+    findings = VocFolder(root=str(devkit)).inspect("train").findings
+    names = [finding.fault.name for finding in findings if finding.fault.severity == "error"]
     assert names == ["xml-unusable", "file-name-leaves-folder", "xml-missing"]
     with pytest.raises(DataError, match="2 more kinds of errors"):
         VocFolder(root=str(devkit)).open("train")
@@ -124,7 +127,7 @@ def test_boxes_that_cannot_be_used_are_left_out_and_counted(devkit, write, voc_x
     )
     dataset = VocFolder(root=str(devkit)).open("train")
     assert len(dataset.boxes) == 3
-    kinds = {finding.kind.name: finding.count for finding in dataset.findings}
+    kinds = {finding.fault.name: finding.count for finding in dataset.findings}
     assert kinds["box-not-finite"] == kinds["box-without-size"] == 1
     with pytest.raises(DataError, match="annotation number 2, image 1 'a.jpg'"):
         VocFolder(root=str(devkit), on_bad_box="error").open("train")
@@ -135,3 +138,33 @@ def test_a_split_that_is_not_there_is_told_with_those_that_are(devkit):
         VocFolder(root=str(devkit)).open("test")
     with pytest.raises(DataError, match="dataset.root is nowhere"):
         VocFolder(root="nowhere").open("train")
+
+
+def test_text_is_read_in_the_encoding_that_it_names():
+    assert parse_xml('<?xml version="1.0" encoding="latin-1"?><a>ä</a>'.encode("latin-1")).text == "ä"
+    assert parse_xml("<a>ä</a>".encode("utf-16")).text == "ä"
+    assert parse_xml(b"\xef\xbb\xbf<a><!-- <!DOCTYPE a> --></a>").tag == "a"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize("text", [BOMB, LOCAL_FILE, '<!DOCTYPE a SYSTEM "http://localhost/a.dtd"><a/>'])
+def test_a_document_type_is_refused_in_any_encoding(text, encoding):
+    with pytest.raises(UnusableXML, match=r"document type|not XML"):
+        parse_xml(text.encode(encoding))
+    if encoding != "utf-16-le":  # without a mark it is no XML
+        with pytest.raises(UnusableXML, match="document type"):
+            parse_xml(text.encode(encoding))
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"<a>", b"\xff\xfe\xfd", b'<?xml version="1.0" encoding="nope"?><a/>', b"<a>&b;</a>"]
+)
+def test_what_is_no_xml_is_said(raw):
+    with pytest.raises(UnusableXML, match="not XML"):
+        parse_xml(raw)
+
+
+def test_files_that_cannot_be_read_or_are_too_large_are_said(devkit, monkeypatch):
+    monkeypatch.setattr(voc, "MAX_BYTES", 3)
+    with pytest.raises(DataError, match=r"a.xml \(it has more than"):
+        VocFolder(root=str(devkit)).open("train")

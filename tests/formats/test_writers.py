@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import yaml
 
+from retina.formats.voc import parse_xml
 from retina.formats.writers import CsvWriter, ImageRecord, VocWriter, YoloWriter
-from retina.formats.xml_file import parse_xml
 
 BOXES = np.array([[10, 20, 30.5, 15.25], [0, 0, 80, 60]])
 

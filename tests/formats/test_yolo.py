@@ -32,7 +32,7 @@ def test_shares_become_pixels_of_each_image(mine):
     np.testing.assert_allclose(dataset.boxes, [[15, 15, 30, 10], [3, 2, 6, 4]])
     assert dataset.labels.tolist() == [1, 0]
     assert dataset.offsets.tolist() == [0, 2, 2, 2]
-    assert "image 'none.jpg'" in next(str(f) for f in dataset.findings if f.kind.name == "image-without-labels")
+    assert "image 'none.jpg'" in next(str(f) for f in dataset.findings if f.fault.name == "image-without-labels")
 
 
 def test_classes_are_those_of_the_yaml_in_every_split(mine):
@@ -63,7 +63,7 @@ def test_a_split_may_be_a_list_of_images(mine, write):
     dataset = YoloFolder(root=str(mine)).open("train")
     assert list(dataset.file_names) == ["images/train/a.jpg", "images/train/none.jpg"]
     assert len(dataset.boxes) == 2
-    assert any(finding.kind.name == "image-listed-twice" for finding in dataset.findings)
+    assert any(finding.fault.name == "image-listed-twice" for finding in dataset.findings)
     write(mine / "train.txt", "../../etc/a.jpg\n")
     with pytest.raises(DataError, match="line 1 of .*train.txt"):
         YoloFolder(root=str(mine)).open("train")
@@ -102,9 +102,9 @@ def test_a_folder_that_is_a_link_has_its_labels_beside_the_link(mine, tmp_path_f
 )
 def test_a_broken_row_is_named_by_file_and_line(mine, write, row, kind):
     file = write(mine / "labels" / "val" / "v.txt", f"0 0.5 0.5 1 1\n{row}\n")
-    _, findings = YoloFolder(root=str(mine)).inspect("val")
-    errors = [finding for finding in findings if finding.kind.severity == "error"]
-    assert [finding.kind.name for finding in errors] == [kind]
+    findings = YoloFolder(root=str(mine)).inspect("val").findings
+    errors = [finding for finding in findings if finding.fault.severity == "error"]
+    assert [finding.fault.name for finding in errors] == [kind]
     assert f"line 2 of {file}" in errors[0].places[0].text
     with pytest.raises(DataError):
         YoloFolder(root=str(mine)).open("val")
@@ -114,7 +114,7 @@ def test_values_that_are_not_finite_are_left_out_and_counted(mine, write):
     write(mine / "labels" / "val" / "v.txt", "0 0.5 0.5 1 1\n0 nan 0.5 0.5 0.5\n0 0.5 0.5 0 0.5\n0 .5 .5 .1 .1\n")
     dataset = YoloFolder(root=str(mine)).open("val")
     assert len(dataset.boxes) == 2
-    kinds = {finding.kind.name: finding.count for finding in dataset.findings}
+    kinds = {finding.fault.name: finding.count for finding in dataset.findings}
     assert kinds["box-not-finite"] == kinds["box-without-size"] == 1
 
 

@@ -87,9 +87,14 @@ def plain_focal_sum(logits: Tensor, targets: AnchorTargets, alpha: float | Tenso
     anchors = elements.sum(dim=1).index_fill(0, targets.ignored_index, 0.0)  # (S,)
     absent = anchors.sum(dtype=torch.float64)
     present = focal_background(-logits[positive], gamma)
+    return _weighed(absent, present, alpha, targets.positive_labels)
+
+
+def _weighed(absent: Tensor, present: Tensor, alpha: float | Tensor, labels: Tensor) -> Tensor:
+    """Return both losses summed; with an alpha for each class the sum of absent ones is weighed already."""
     if isinstance(alpha, Tensor):
-        return (absent + (alpha[targets.positive_labels] * present).sum(dtype=torch.float64)).to(logits.dtype)
-    return ((1.0 - alpha) * absent + alpha * present.sum(dtype=torch.float64)).to(logits.dtype)
+        return (absent + (alpha[labels] * present).sum(dtype=torch.float64)).to(present.dtype)
+    return ((1.0 - alpha) * absent + alpha * present.sum(dtype=torch.float64)).to(present.dtype)
 
 
 # By the setting loss.classification.implementation.
@@ -111,9 +116,7 @@ class _FocalSum(Function):
         rows.index_copy_(0, anchors, _row_sums(others, gamma, weights))
         absent = rows.index_fill_(0, ignored, 0.0).sum(dtype=torch.float64)
         present = _row_sums(-logits[anchors, labels][:, None], gamma)
-        if isinstance(alpha, Tensor):
-            return (absent + (alpha[labels] * present).sum(dtype=torch.float64)).to(rows.dtype)
-        return ((1.0 - alpha) * absent + alpha * present.sum(dtype=torch.float64)).to(rows.dtype)
+        return _weighed(absent, present, alpha, labels)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -224,8 +227,7 @@ def _softplus(x: Tensor, p: Tensor, spare: Tensor, *, out: Tensor) -> None:
 def _chunks(logits: Tensor) -> Iterator[slice]:
     """Yield slices of whole rows, so that logits of any memory order are read where they lie."""
     step = _rows_per_chunk(logits)
-    for first in range(0, len(logits), step):
-        yield slice(first, min(first + step, len(logits)))
+    yield from (slice(first, min(first + step, len(logits))) for first in range(0, len(logits), step))
 
 
 def _rows_per_chunk(logits: Tensor) -> int:

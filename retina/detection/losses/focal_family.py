@@ -28,11 +28,10 @@ class IoUAwareLoss(ClassificationLoss):
     target is the IoU of their predicted box, beside the focal loss of all absent ones; summed."""
 
     needs_iou = True
-
-    def __init__(self, *, absent_weight: float, absent_gamma: float, implementation: Literal["fast", "plain"]) -> None:
-        """Args: of the focal loss of absent classes: its weight, its exponent, its ``implementation``."""
-        super().__init__()
-        self.absent_weight, self.absent_gamma, self.implementation = absent_weight, absent_gamma, implementation
+    # Of the focal loss of absent classes: its weight, its exponent, its implementation.
+    absent_weight: float = 1.0
+    absent_gamma: float
+    implementation: str
 
     def forward(self, logits: Tensor, targets: AnchorTargets, iou: Tensor) -> Tensor:
         """Return the scalar sum in float32 (float64 for float64 logits), never waiting for the device.
@@ -65,8 +64,9 @@ class QualityFocalLoss(IoUAwareLoss):
 
     def __init__(self, beta: AtLeast0 = 2.0, implementation: Literal["fast", "plain"] = "fast") -> None:
         """Args: ``beta``: 0 is cross-entropy; ``implementation`` as of the focal loss."""
-        super().__init__(absent_weight=1.0, absent_gamma=beta, implementation=implementation)
-        self.beta = beta
+        super().__init__()
+        self.beta = self.absent_gamma = beta
+        self.implementation = implementation
 
     def present(self, logits: Tensor, iou: Tensor) -> Tensor:
         cross_entropy = soft_cross_entropy(logits, iou)
@@ -93,8 +93,10 @@ class VarifocalLoss(IoUAwareLoss):
         self, alpha: Share = 0.75, gamma: AtLeast0 = 2.0, implementation: Literal["fast", "plain"] = "fast"
     ) -> None:
         """Args: ``alpha`` weighs absent classes, ``gamma`` focuses them; ``implementation`` as of the focal loss."""
-        super().__init__(absent_weight=alpha, absent_gamma=gamma, implementation=implementation)
-        self.alpha, self.gamma = alpha, gamma
+        super().__init__()
+        self.alpha = self.absent_weight = alpha
+        self.gamma = self.absent_gamma = gamma
+        self.implementation = implementation
 
     def present(self, logits: Tensor, iou: Tensor) -> Tensor:
         missed = self.alpha * focal_background(logits, self.gamma)

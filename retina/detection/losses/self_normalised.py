@@ -77,18 +77,18 @@ class FocalDiceLoss(FocalLoss):
 
 def _class_totals(logits: Tensor, targets: AnchorTargets) -> Tensor:
     """Return ``(3, K)`` float64 sums over the anchors: p t, p^2 and t (which is t^2)."""
+
+    def squares_of(logits: Tensor, kept: Tensor) -> Tensor:
+        scores = logits.to(torch.promote_types(logits.dtype, torch.float32)).sigmoid()
+        return (scores.square() * kept).sum(dim=0, dtype=torch.float64)
+
     kept = torch.ones(len(logits), 1, device=logits.device).index_fill(0, targets.ignored_index, 0.0)
-    squares = sum_over_chunks(_squares, logits, kept)
+    squares = sum_over_chunks(squares_of, logits, kept)
     scores = own_logits(logits, targets).sigmoid().double()
     nothing = torch.zeros_like(squares.detach())
     overlap = nothing.index_add(0, targets.positive_labels, scores)
     counts = nothing.index_add(0, targets.positive_labels, torch.ones_like(scores))
     return torch.stack([overlap, squares, counts])
-
-
-def _squares(logits: Tensor, kept: Tensor) -> Tensor:
-    scores = logits.to(torch.promote_types(logits.dtype, torch.float32)).sigmoid()
-    return (scores.square() * kept).sum(dim=0, dtype=torch.float64)
 
 
 @checked

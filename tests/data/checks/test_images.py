@@ -3,12 +3,12 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
+from retina.data.catalogue import IMAGE_GRAY, IMAGE_MISSING, IMAGE_TRUNCATED, IMAGE_WRONG_SIZE
 from retina.data.checks.images import check_images, file_fault, is_local, place
-from retina.doctor.kinds import GRAY, MISSING, TRUNCATED, WRONG_SIZE
 
 
 def names(check):
-    return {finding.kind.name: finding.count for finding in check.findings}
+    return {finding.fault.name: finding.count for finding in check.findings}
 
 
 @pytest.mark.parametrize("depth", ["header", "all"])
@@ -22,7 +22,7 @@ def test_sound_images_have_no_findings(data, depth):
 def test_each_image_is_told_by_id_and_name(data):
     data.image(2).unlink()
     (finding,) = check_images(data.open(), depth="all").findings
-    assert finding.kind is MISSING
+    assert finding.fault is IMAGE_MISSING
     assert tuple(map(str, finding.places)) == ("image 12 'train_2.jpg'",)
     assert finding.file == str(data.root / "train")
 
@@ -33,8 +33,8 @@ def test_a_cut_off_image_is_found_by_reading_all_of_it_only(data):
     dataset = data.open()
     assert names(check_images(dataset, depth="header")) == {}
     check = check_images(dataset, depth="all")
-    assert names(check) == {TRUNCATED.name: 1}
-    assert check.indices(TRUNCATED) == [1]
+    assert names(check) == {IMAGE_TRUNCATED.name: 1}
+    assert check.indices(IMAGE_TRUNCATED) == [1]
     assert check.seen[1].thumbnail is None
 
 
@@ -42,7 +42,7 @@ def test_a_cut_off_image_is_found_by_reading_all_of_it_only(data):
 def test_pixels_of_another_size_are_told_with_both(data, depth):
     Image.effect_noise((32, 24), 50).convert("RGB").save(data.image(1))
     check = check_images(data.open(), depth=depth)
-    assert names(check) == {WRONG_SIZE.name: 1}
+    assert names(check) == {IMAGE_WRONG_SIZE.name: 1}
     assert "32 x 24 pixels, 64 x 48 in the annotations" in check.findings[0].places[0].text
     assert check.pixel_sizes() == {1: (24, 32)}
 
@@ -69,7 +69,7 @@ def test_only_the_asked_for_images_are_looked_at(data):
         Image.effect_noise((64, 48), 50).save(data.image(index))
     check = check_images(data.open(), depth="header", indices=[1, 3])
     assert [each.index for each in check.seen] == [1, 3]
-    assert names(check) == {GRAY.name: 1}
+    assert names(check) == {IMAGE_GRAY.name: 1}
 
 
 def test_how_far_the_pass_is_can_be_shown(data):

@@ -52,7 +52,7 @@ def test_a_cut_off_image_is_found_by_the_full_check_only(data):
     data.image(1).write_bytes(content[:-500])
     assert check_before_training(datasets(data), "fast")["train"] == ()
     (finding,) = check_before_training(datasets(data), "full")["train"]
-    assert finding.kind.name == "image-truncated"
+    assert finding.fault.name == "image-truncated"
 
 
 def test_the_check_can_be_switched_off(data):
@@ -88,7 +88,7 @@ def test_every_file_is_looked_for_and_none_is_opened(data):
     data.image(3).unlink()
     findings, bad = check_files(data.open())
     assert bad.tolist() == [False, True, True, True]
-    assert {f.kind.name: tuple(map(str, f.places)) for f in findings} == {
+    assert {f.fault.name: tuple(map(str, f.places)) for f in findings} == {
         "image-not-a-file": ("image 11 'train_1.jpg'",),
         "image-zero-bytes": ("image 12 'train_2.jpg'",),
         "image-missing": ("image 13 'train_3.jpg'",),
@@ -108,7 +108,7 @@ def test_a_folder_that_is_a_link_to_elsewhere_is_not_trusted(data):
     (data.root / "train" / "sub").symlink_to(data.root / "other")
     data.content["images"][1]["file_name"] = "sub/a.jpg"
     findings, bad = check_files(data.write().open())
-    assert [f.kind.name for f in findings] == ["image-outside-folder"]
+    assert [f.fault.name for f in findings] == ["image-outside-folder"]
     assert bad.tolist() == [False, True, False, False]
 
 
@@ -121,5 +121,5 @@ def test_what_was_sampled_is_said(data):
     for index in (0, 3):
         data.image(index).write_text("no image")
     findings = fast_check(data.open(), max_headers=2)  # the first and the last
-    assert [(f.kind.name, f.count) for f in findings] == [("image-undecodable", 2), ("images-not-checked", 2)]
+    assert [(f.fault.name, f.count) for f in findings] == [("image-undecodable", 2), ("images-not-checked", 2)]
     assert "the headers of 2 of 4 were read" in str(findings[1])

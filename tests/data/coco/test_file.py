@@ -24,7 +24,7 @@ def refusal(path) -> str:
 
 def found(path) -> dict[str, tuple[str, int, tuple[str, ...]]]:
     """Severity, count and places by the name of the kind."""
-    return {f.kind.name: (f.kind.severity, f.count, tuple(map(str, f.places))) for f in inspect_coco(path)[1]}
+    return {f.fault.name: (f.fault.severity, f.count, tuple(map(str, f.places))) for f in inspect_coco(path)[1]}
 
 
 def test_a_missing_file_is_told(tmp_path):
