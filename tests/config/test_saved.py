@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 import yaml
 
-from retina.config.saved import loss_config_from, model_config_from
+from retina.build import build
+from retina.config.compose import CONFIGS
+from retina.config.saved import is_listed, loss_config_from, model_config_from
 from retina.config.sections import as_text
+from retina.config.signatures import defined_names
 from retina.errors import CheckpointError
-from tests.jobs import job
+from tests.jobs import job, tree_of
 
 
 @pytest.fixture(scope="module")
