@@ -25,10 +25,17 @@ def parse_all(texts: Sequence[str]) -> tuple[list[Override], list[Mistake]]:
     options = group_options()
     for text in texts:
         try:
-            overrides.append(parse_override(_by_present_name(text)))
+            overrides.append(parse_override(by_present_name(text)))
         except ConfigError as error:
             mistakes.append(_unreadable(text, error, options))
     return overrides, mistakes
+
+
+def by_present_name(text: str) -> str:
+    """Return ``text`` with the present name of its setting, where it is one of a former version."""
+    key, equals, value = text.partition("=")
+    path = key.lstrip("+~")
+    return f"{key[: len(key) - len(path)]}{present_setting(path)}{equals}{value}"
 
 
 def expand_sweeps(overrides: Sequence[Override], *, multirun: bool) -> tuple[list[list[Override]], list[Mistake]]:
@@ -102,13 +109,6 @@ def paths_of(tree: Any, prefix: str = "") -> list[str]:
         paths.append(f"{prefix}{name}")
         paths += paths_of(value, f"{prefix}{name}.")
     return paths
-
-
-def _by_present_name(text: str) -> str:
-    """Return ``text`` with the present name of its setting, where it is one of a former version."""
-    key, equals, value = text.partition("=")
-    path = key.lstrip("+~")
-    return f"{key[: len(key) - len(path)]}{present_setting(path)}{equals}{value}"
 
 
 def _unreadable(text: str, error: ConfigError, options: Mapping[str, Sequence[str]]) -> Mistake:
