@@ -66,7 +66,7 @@ def compose_config(primary: str, overrides: Sequence[str] = (), *, folders: Sequ
 
 
 def register_recipes(folders: Sequence[Path]) -> None:
-    """Let ``${recipe_of:name}`` be the recipe of that data set: its own where there is one, else that of custom data."""
+    """Let ``${recipe_of:name}`` be the recipe of a data set: its own where there is one, else that of custom data."""
 
     def recipe_of(name: str) -> str:
         own = any((folder / "recipe" / f"{name}.yaml").is_file() for folder in folders)
