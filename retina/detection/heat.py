@@ -43,12 +43,7 @@ def background_heat(grid: AnchorGrid, matched: tuple[Tensor, Tensor, Tensor], ta
     """Return the absent classes of anchors near the centre of an object of that class, with heat in (0, 1).
 
     Where objects of one class meet, the larger heat counts. Positive anchors of that class and ignored ones are not
-    among them.
-
-    Args:
-        grid: the anchors of one image.
-        matched: positive anchors, the object of each of them, and ignored anchors.
-        targets: the objects of the image.
+    among them. ``matched`` are positive anchors, the object of each of them, and ignored anchors.
     """
     positive, own_best, ignored = (part.numpy() for part in matched)
     if not len(positive):

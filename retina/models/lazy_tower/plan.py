@@ -156,7 +156,9 @@ def _dense_levels(grid: _PaddedGrid, listed: Sequence[np.ndarray], break_even: f
 
 def _with_padding(table: np.ndarray) -> Tensor:
     """Return ``table`` with row 0 before it, and rows behind it up to a multiple of ``ROW_MULTIPLE``; all zero."""
-    return torch.from_numpy(np.pad(table, ((1, _round_up(1 + len(table)) - 1 - len(table)), (0, 0))))
+    rows = np.zeros((_round_up(1 + len(table)), NUM_NEIGHBOURS), dtype=np.int64)
+    rows[1 : 1 + len(table)] = table
+    return torch.from_numpy(rows)
 
 
 def _round_up(count: int) -> int:
