@@ -147,10 +147,7 @@ def _convert_boxes(changes: Changes, kept: Sequence[Record], images: Mapping[int
 
 
 def _correct_sizes(
-    changes: Changes,
-    kept: Sequence[Record],
-    images: Mapping[int, Record],
-    pixel_sizes: Mapping[int, tuple[int, int]],
+    changes: Changes, kept: Sequence[Record], images: Mapping[int, Record], pixel_sizes: Mapping[int, tuple[int, int]]
 ) -> None:
     """Take the pixels' word for the size of an image where all of its boxes fit and it is not merely turned."""
     reach: dict[int, tuple[float, float]] = defaultdict(lambda: (0.0, 0.0))

@@ -30,10 +30,7 @@ NO_CLASSES = error(
 )
 IMAGE_LISTED_TWICE = warning("image-listed-twice", "image{s} listed more than once", outcome="taken once")
 IMAGE_UNREADABLE = warning(
-    "image-unreadable",
-    "image{s} whose size cannot be read",
-    outcome=LEFT_OUT,
-    fix="replace the files",
+    "image-unreadable", "image{s} whose size cannot be read", outcome=LEFT_OUT, fix="replace the files"
 )
 
 

@@ -35,11 +35,7 @@ def test_a_table_has_a_header_and_an_empty_row_for_an_empty_image(tmp_path):
         writer.add("train", _record(writer.place("train", name), empty=name == "b.jpg"))
     writer.finish({"train": None})
     lines = (tmp_path / "train.csv").read_text().splitlines()
-    assert lines == [
-        "image,x1,y1,x2,y2,class",
-        'images/train/a.jpg,10,20,40.5,35.25,"a, b"',
-        "images/train/b.jpg,,,,,",
-    ]
+    assert lines == ["image,x1,y1,x2,y2,class", 'images/train/a.jpg,10,20,40.5,35.25,"a, b"', "images/train/b.jpg,,,,,"]
     assert (tmp_path / "classes.txt").read_text() == "a, b\nc\n"
 
 
