@@ -11,8 +11,8 @@ import pytest
 from retina.data.dataset import DetectionDataset
 from retina.errors import ConfigError, DataError
 from retina.evaluation.coco_metrics import coco_metrics
-from retina.formats import convert as module
-from retina.formats.convert import convert
+from retina.formats import command as module
+from retina.formats.command import convert
 from retina.formats.csv_table import CsvFolder
 from retina.formats.voc import VocFolder
 from retina.formats.yolo import YoloFolder
