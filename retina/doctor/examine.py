@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+import numpy as np
+
 from retina.data.annotations import annotation_name, near_duplicate_boxes
 from retina.data.catalogue import BOX_NEAR_DUPLICATE, CLASS_ONLY_EVALUATED, SPLITS_DIFFER_IN_CLASSES
 from retina.data.checks.images import ImageCheck, Track, check_images, is_local, unchecked, untracked
@@ -28,8 +30,7 @@ class SplitExam:
     view: DetectorView | None = None
 
     @property
-    def dataset(self) -> DetectionDataset | None:
-        """Return the data set, where it could be opened."""
+    def dataset(self) -> DetectionDataset | None:  # None: could not be opened
         return self.opened.dataset
 
 
@@ -57,17 +58,17 @@ class Examination:
 
 
 def examine(
-    folder: DataFolder, splits: Sequence[str], *, images: Images = "all", lens: Lens | None = None,
+    folder: DataFolder,
+    splits: Sequence[str],
+    *,
+    images: Images = "all",
+    lens: Lens | None = None,
     track: Track = untracked,
-) -> Examination:  # fmt: skip
+) -> Examination:
     """Return what is wrong, odd and worth knowing about ``splits`` of ``folder``.
 
-    Args:
-        folder: opens the splits.
-        splits: their names; ``train`` is what is learned from, the others are what is scored.
-        images: look at ``all`` pixels, at the ``header`` of each file, or at ``none``.
-        lens: how the detector looks at images; None: not asked.
-        track: shows how far a pass is.
+    The split ``train`` is what is learned from, the others are what is scored. Of the ``images`` all pixels are looked
+    at, the header of each file, or nothing; without a ``lens`` nobody asks what the detector will see.
     """
     exams = {split: _examine_split(folder.inspect(split), images, lens, track) for split in splits}
     datasets = {split: exam.dataset for split, exam in exams.items() if exam.dataset is not None}
@@ -116,9 +117,7 @@ def _class_findings(datasets: Mapping[str, DetectionDataset]) -> tuple[Finding, 
     for (number, name), splits in sorted(having.items()):
         if len(splits) < len(datasets):
             findings.add(SPLITS_DIFFER_IN_CLASSES, f"category {number} {name!r} (only in {' and '.join(splits)})")
-    used = {
-        split: {d.class_names[label] for label in set(d.labels[~d.crowd].tolist())} for split, d in datasets.items()
-    }
+    used = {split: {d.class_names[label] for label in np.unique(d.labels[~d.crowd])} for split, d in datasets.items()}
     for split in used if "train" in used else ():
         for name in sorted(used[split] - used["train"]):
             findings.add(CLASS_ONLY_EVALUATED, f"{name!r} in {split}")

@@ -47,12 +47,8 @@ def image_of_stem(folder: str, stem: str) -> str | None:
 def relative_name(root: str, listed: str, *, base: str | None = None) -> str | None:
     """Return ``listed``, a file named in a text, relative to ``root``; None where it would leave ``root``.
 
-    An absolute name is fine where it leads into ``root``. Links are followed when the image is opened, not here.
-
-    Args:
-        root: the folder of the images.
-        listed: as written in the file.
-        base: what a relative name is relative to; ``root`` by default.
+    A relative name is relative to ``base``, ``root`` by default; an absolute one is fine where it leads into ``root``.
+    Links are followed when the image is opened, not here.
     """
     if "\0" in listed:
         return None
@@ -67,12 +63,8 @@ def relative_name(root: str, listed: str, *, base: str | None = None) -> str | N
 def image_sizes(root: str, names: Sequence[str], *, exif: str = "ignore") -> list[tuple[int, int] | str]:
     """Return for each of ``names`` its (height, width), or a sentence that says why there is none.
 
-    Only the headers are read, at about 0.1 ms an image from memory; the order is that of ``names``.
-
-    Args:
-        root: the folder of the images, resolved (``os.path.realpath``).
-        names: relative to ``root``.
-        exif: ``apply``: sides of an image that the camera noted as turned are swapped.
+    Only the headers are read, at about 0.1 ms an image from memory. ``names`` are relative to ``root``, which is
+    resolved. With ``exif="apply"`` the sides of an image that the camera noted as turned are swapped.
     """
 
     def size_of(name: str) -> tuple[int, int] | str:
