@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,6 @@ from retina.doctor.examine import Examination, examine
 from retina.doctor.fix import correct_splits
 from retina.doctor.page import html_page
 from retina.doctor.report import as_values, print_report, verdict
-from retina.drawing.tables import progress
 from retina.errors import ConfigError, DataError, first_five
 from retina.files import write_json_atomically
 from retina.machine import Machine
@@ -69,8 +68,7 @@ def run(settings: Settings, sections: Sections) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=_PLAIN_WIDTH)  # of a file or a pipe nobody knows how wide it is
-    lens = build_lens(settings, sections)
-    examination = examine(folder, splits, images=examining.images, lens=lens, track=_tracked)
+    examination = examine(folder, splits, images=examining.images, lens=build_lens(settings, sections))
     if examining.speed:
         examination = replace(examination, speed=measure_step(settings, sections, examination))
     out = Path(settings.out or Path("doctor") / folder.name)
@@ -150,10 +148,3 @@ def _write(out: Path, examination: Examination, settings: ExaminingSettings, fix
         (out / "dataset_report.html").write_bytes(page.encode("utf-8", "replace"))
     except OSError as error:
         raise ConfigError(f"the report cannot be written ({error.strerror}): {out}", fix="out=<a folder>") from None
-
-
-def _tracked(items: Iterable[Any], total: int, title: str) -> Iterator[Any]:
-    with progress(title, total) as bar:
-        for item in items:
-            yield item
-            bar.advance(bar.task)

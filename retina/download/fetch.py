@@ -167,7 +167,13 @@ def _copy(response: Any, download: Download, start: int, progress: Progress) -> 
         with download.partial.open("r+b" if start else "wb") as file:
             file.truncate(start)
             file.seek(start)
-            while (chunk := _receive(response)) and file.tell() <= download.size:
+            while file.tell() <= download.size:
+                try:
+                    chunk = response.read(_CHUNK)
+                except (OSError, http.client.HTTPException) as error:
+                    raise _Stopped(str(error) or type(error).__name__) from None
+                if not chunk:
+                    break
                 file.write(chunk)
                 progress(file.tell())
     except OSError as error:
@@ -176,13 +182,6 @@ def _copy(response: Any, download: Download, start: int, progress: Progress) -> 
             why=f"{download.size - download.num_partial:,} bytes are missing",
             fix="make room; the same command resumes where it stopped",
         ) from None
-
-
-def _receive(response: Any) -> bytes:
-    try:
-        return response.read(_CHUNK)
-    except (OSError, http.client.HTTPException) as error:
-        raise _Stopped(str(error) or type(error).__name__) from None
 
 
 def _check(download: Download, path: Path) -> None:

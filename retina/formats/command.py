@@ -8,7 +8,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -42,7 +42,7 @@ def run(settings: Settings, sections: Sections) -> None:
     """Convert the data set of the section ``dataset``."""
     datasets = _open_splits(settings, sections)
     with progress(f"writing {settings.to}", sum(map(len, datasets.values()))) as bar:
-        summary = convert(
+        said = convert(
             datasets,
             Path(settings.out).expanduser(),
             to=settings.to,
@@ -52,11 +52,10 @@ def run(settings: Settings, sections: Sections) -> None:
         )
     names = next(iter(datasets.values())).class_names
     shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
-    rows = [(split, summary.images[split], summary.objects[split], summary.crowds[split]) for split in datasets]
+    rows = [(split, len(each), each.num_objects, int(each.crowd.sum())) for split, each in datasets.items()]
     print(format_table(f"{len(names)} classes: {shown}", ("split", "images", "boxes", "crowds"), rows))
-    for text, count in summary.said.items():
-        if count:
-            print(f"note: {count} {text}")
+    for text, count in said.items():
+        print(f"note: {count} {text}")
     opened_by = WRITERS[settings.to].opened_by(settings.out, list(datasets))
     print(f"\nwritten to {settings.out}; to train on it:\n  python train.py {opened_by}")
 
@@ -79,16 +78,6 @@ def _open_splits(settings: Settings, sections: Sections) -> dict[str, DetectionD
     return datasets
 
 
-@dataclass
-class Summary:
-    """What a conversion did."""
-
-    images: Counter[str] = field(default_factory=Counter)  # by split
-    objects: Counter[str] = field(default_factory=Counter)
-    crowds: Counter[str] = field(default_factory=Counter)
-    said: Counter[str] = field(default_factory=Counter)  # what could not be written as it was, how often
-
-
 def convert(
     datasets: Mapping[str, DetectionDataset],
     out: Path,
@@ -97,16 +86,12 @@ def convert(
     images: Literal["link", "copy", "none"] = "link",
     whole_pixels: bool = False,
     advance: Callable[[], object] = lambda: None,
-) -> Summary:
-    """Write ``datasets``, by split, in the format ``to`` into the new folder ``out``, whole or not at all.
+) -> Counter[str]:
+    """Write the splits of one data set in the format ``to`` into the new folder ``out``, whole or not at all.
 
-    Args:
-        datasets: of one data set, so that all have the same classes.
-        out: must not exist, or be empty.
-        to: a key of ``WRITERS``.
-        images: ``link`` (hard links; copies where the file system has none), ``copy``, or ``none``.
-        whole_pixels: VOC only: corners are rounded.
-        advance: called after each image.
+    Returns what could not be written as it was, in words, with how often. ``images`` are hard links (``link``; copies
+    where the file system has none), copies, or none; ``whole_pixels`` rounds VOC's corners; ``advance`` is called after
+    each image.
 
     Raises:
         ConfigError: ``out`` holds something.
@@ -125,39 +110,33 @@ def convert(
             yield record
             advance()
 
-    summary = Summary()
+    said: Counter[str] = Counter()
     try:
         with make_folder_atomically(out) as folder:
             writer = WRITERS[to](folder, next(iter(datasets.values())).class_names, whole_pixels=whole_pixels)
             for split, dataset in datasets.items():
                 writer.write_split(split, records(split, dataset, folder), dataset)
-                _count(summary, split, dataset, keeps_numbers=writer.keeps_numbers)
+                _count_lost(said, dataset, keeps_numbers=writer.keeps_numbers)
             writer.finish(list(datasets))
     except OSError as error:
         raise DataError(f"out cannot be written ({error.strerror}): {out}", fix="out=<a new folder>") from error
-    summary.said += writer.said
-    return summary
+    return said + writer.said
 
 
-def _count(summary: Summary, split: str, dataset: DetectionDataset, *, keeps_numbers: bool) -> None:
-    """Count what is in ``dataset``, and what the format does not hold."""
-    summary.images[split] = len(dataset)
-    summary.objects[split] = dataset.num_objects
-    summary.crowds[split] = int(dataset.crowd.sum())
-    if outlines := _count_outlines(dataset.annotations_file):
-        summary.said["outlines (segmentation) left out: boxes are converted, nothing else"] += outlines
+def _count_lost(said: Counter[str], dataset: DetectionDataset, *, keeps_numbers: bool) -> None:
+    """Count what is in ``dataset`` that the format does not hold."""
+    outlines = _count_outlines(dataset.annotations_file)
+    said["outlines (segmentation) left out: boxes are converted, nothing else"] += outlines
     if keeps_numbers:
         return
     names = np.array(list(dataset.file_names), dtype=object)
-    ranks = np.argsort(np.argsort(names, kind="stable")) + 1
-    summary.said["image ids not kept: images are numbered by file name when they are read"] += int(
-        (ranks != dataset.image_ids).sum()
-    )
+    moved = np.argsort(np.argsort(names, kind="stable")) + 1 != dataset.image_ids
+    said["image ids not kept: images are numbered by file name when they are read"] += int(moved.sum())
     changed = sum(number != known for number, known in enumerate(dataset.category_ids, start=1))
     text = "category ids not kept: classes are numbered from 1"
-    summary.said[text] = max(summary.said[text], changed)
+    said[text] = max(said[text], changed)
     different = np.abs(dataset.boxes[:, 2] * dataset.boxes[:, 3] - dataset.areas) > _AREA_TOLERANCE
-    summary.said["areas not kept: width x height of the box is taken when they are read"] += int(different.sum())
+    said["areas not kept: width x height of the box is taken when they are read"] += int(different.sum())
 
 
 def _count_outlines(file: Path) -> int:

@@ -116,9 +116,9 @@ def _records(file: Path, rows: SplitRows) -> Iterator[tuple[int, dict[str, str]]
             if not any(cells):
                 continue
             if positions is None:
-                if positions := _header(cells):
+                positions, is_header = _positions(cells, file)
+                if is_header:
                     continue
-                positions = _without_header(cells, file)
             if len(cells) <= max(positions.values()):
                 rows.findings.add(ROW_BROKEN, f"line {reader.line_num}: {len(cells)} cells")
                 continue
@@ -127,20 +127,17 @@ def _records(file: Path, rows: SplitRows) -> Iterator[tuple[int, dict[str, str]]
         rows.findings.add(ROW_BROKEN, f"line {reader.line_num}: {caught}; what follows is not read")
 
 
-def _header(cells: Sequence[str]) -> dict[str, int] | None:
-    """Return where each column stands, or None where the first line is no header."""
+def _positions(cells: Sequence[str], file: Path) -> tuple[dict[str, int], bool]:
+    """Return where each column stands, and whether the first line is a header; without one it must be an object."""
     lower = [cell.lower() for cell in cells]
     positions = {}
     for column, names in (COLUMNS | _SIZE).items():
         if found := [lower.index(name) for name in names if name in lower]:
             positions[column] = found[0]
-    return positions if positions.keys() >= COLUMNS.keys() else None
-
-
-def _without_header(cells: Sequence[str], file: Path) -> dict[str, int]:
-    """Return the positions of six columns in the usual order, if the first line fits them."""
+    if positions.keys() >= COLUMNS.keys():
+        return positions, True
     if len(cells) == len(COLUMNS) and _corners([cell or "nan" for cell in cells[1:5]]) is not None:
-        return {column: position for position, column in enumerate(COLUMNS)}
+        return {column: position for position, column in enumerate(COLUMNS)}, False
     raise DataError(
         f"the first line of the table is neither a header nor an object: {file}",
         why=f"it is {', '.join(map(repr, cells[:8]))}",

@@ -26,8 +26,7 @@ _TURNED = (5, 6, 7, 8)  # orientations whose sides are swapped
 def find_images(folder: str) -> list[str]:
     """Return the images below ``folder``, relative to it with ``/``, in the order of their names."""
     found = []
-    for parent, folders, names in os.walk(folder):
-        folders.sort()
+    for parent, _, names in os.walk(folder):
         inside = os.path.relpath(parent, folder)
         for name in names:
             if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."):
@@ -37,11 +36,8 @@ def find_images(folder: str) -> list[str]:
 
 def image_of_stem(folder: str, stem: str) -> str | None:
     """Return the name of the image of ``stem`` (``deep/er/a``) in ``folder``, whatever its suffix; None without one."""
-    for suffix in IMAGE_SUFFIXES:
-        for name in (stem + suffix, stem + suffix.upper()):
-            if os.path.isfile(os.path.join(folder, name)):
-                return name
-    return None
+    names = (stem + ending for suffix in IMAGE_SUFFIXES for ending in (suffix, suffix.upper()))
+    return next((name for name in names if os.path.isfile(os.path.join(folder, name))), None)
 
 
 def relative_name(root: str, listed: str, *, base: str | None = None) -> str | None:
