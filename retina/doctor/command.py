@@ -56,12 +56,7 @@ class Settings(RunSettings):
 
 
 def run(settings: Settings, sections: Sections) -> None:
-    """Examine the data set, print and write the report.
-
-    Raises:
-        DataError: something in the data set is an error.
-        ConfigError: a split is asked for that the data set does not have.
-    """
+    """Examine the data set, print and write the report; DataError where something in the data set is an error."""
     examining = settings.doctor
     folder = build(sections["dataset"])
     splits = _splits(folder, examining.splits)

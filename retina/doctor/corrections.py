@@ -34,11 +34,18 @@ def correct(
         return changes  # there is no right answer
     for section in ("images", "categories"):
         content[section] = _unique_records(changes, content[section], section)
-    if unreadable and len(unreadable) <= max(1, MAX_LEFT_OUT * len(content["images"])):
-        _drop_images(changes, content, set(unreadable))
+    lost = set(unreadable) if len(unreadable) <= max(1, MAX_LEFT_OUT * len(content["images"])) else set()
+    if lost:
+        content["images"] = [record for record in content["images"] if record.get("id") not in lost]
+        changes["images that cannot be read left out, with their objects"] += sorted(lost)
     images = {record["id"]: record for record in content["images"] if type(record.get("id")) is int}
     known = {record["id"] for record in content["categories"] if type(record.get("id")) is int}
-    kept = [record for record in content["annotations"] if _is_usable(changes, record, images, known)]
+    kept = [
+        record
+        for record in content["annotations"]
+        if not (isinstance(record, dict) and _whole(record.get("image_id")) in lost)
+        and _is_usable(changes, record, images, known)
+    ]
     _convert_boxes(changes, kept, images)
     _correct_sizes(changes, kept, images, pixel_sizes)
     kept = [record for record in kept if _clip(changes, record, images[record["image_id"]])]
@@ -75,16 +82,6 @@ def _make_whole(changes: Changes, record: Record, key: str, section: str) -> Non
         record[key] = int(value)
 
 
-def _drop_images(changes: Changes, content: dict[str, Any], unreadable: set[int]) -> None:
-    content["images"] = [record for record in content["images"] if record.get("id") not in unreadable]
-    changes["images that cannot be read left out, with their objects"] += sorted(unreadable)
-    content["annotations"] = [
-        record
-        for record in content["annotations"]
-        if not (isinstance(record, dict) and _whole(record.get("image_id")) in unreadable)
-    ]
-
-
 def _is_usable(changes: Changes, record: Any, images: Mapping[int, Record], known: set[int]) -> bool:
     """Return whether an annotation stays, after making numbers of texts and a box of an outline."""
     if not isinstance(record, dict):
@@ -105,8 +102,7 @@ def _is_usable(changes: Changes, record: Any, images: Mapping[int, Record], know
     if box is None or min(box[2:]) <= 0:
         changes["boxes that cannot be used left out"].append(number)
         return False
-    if box != record.get("bbox"):
-        record["bbox"] = box
+    record["bbox"] = box
     return True
 
 

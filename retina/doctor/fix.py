@@ -15,11 +15,7 @@ from retina.errors import DataError, first_five
 
 
 def correct_splits(examination: Examination) -> dict[str, Any]:
-    """Write corrected copies, say so, and return by split what was changed and which errors are left.
-
-    Raises:
-        DataError: a file cannot be corrected, or there is a corrected copy already.
-    """
+    """Write corrected copies, say so, and return by split what was changed and which errors are left."""
     fixes = {}
     for split, exam in examination.splits.items():
         file = exam.opened.annotations_file
@@ -59,10 +55,7 @@ def write_corrected(
 ) -> tuple[Path, Changes]:
     """Write the corrected copy of ``file``; return where, and what was changed: nothing written where that is nothing.
 
-    The other arguments are those of :func:`correct`.
-
-    Raises:
-        DataError: the file is not a JSON object, or there is a corrected copy already.
+    The other arguments are those of :func:`correct`. DataError where there is a corrected copy already.
     """
     target = file.with_name(f"{file.stem}.fixed{file.suffix}")
     if target.exists():

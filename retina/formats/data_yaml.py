@@ -31,28 +31,24 @@ class DataYaml:
 
     def places(self, split: str) -> list[Path]:
         """Return the folders and lists of ``split``, each checked to exist; empty where the file has no such split."""
-        return [self._place(split, written) for written in self.splits.get(split, [])]
-
-    def _place(self, split: str, written: str) -> Path:
-        places = [self.folder / written, self.file.parent / written]
-        if written.startswith("../"):  # Roboflow writes ../train/images into the folder that holds train/
-            places.append(self.folder / written.removeprefix("../"))
-        found = next((place for place in places if place.exists()), None)
-        if found is None:
-            raise DataError(
-                f"the images of split {split!r} are missing: {places[0]}",
-                why=f"{self.file} says {split}: {written}",
-                fix=f"correct 'path' or the split in the file: {_PLACES}",
-            )
+        found = []
+        for written in self.splits.get(split, []):
+            places = [self.folder / written, self.file.parent / written]
+            if written.startswith("../"):  # Roboflow writes ../train/images into the folder that holds train/
+                places.append(self.folder / written.removeprefix("../"))
+            there = next(filter(Path.exists, places), None)
+            if there is None:
+                raise DataError(
+                    f"the images of split {split!r} are missing: {places[0]}",
+                    why=f"{self.file} says {split}: {written}",
+                    fix=f"correct 'path' or the split in the file: {_PLACES}",
+                )
+            found.append(there)
         return found
 
 
 def read_data_yaml(root: Path) -> DataYaml:
-    """Return what the data.yaml at ``root``, the file or its folder, says.
-
-    Raises:
-        DataError: it is missing, no YAML, or does not name splits and classes.
-    """
+    """Return what the data.yaml at ``root``, the file or its folder, says."""
     file = _find(root)
     return _read(file, file.stat().st_mtime_ns)
 

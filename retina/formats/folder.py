@@ -43,11 +43,7 @@ class FormatFolder(ABC):
 
     @abstractmethod
     def read_split(self, split: str, written: str) -> tuple[Path, SplitRows]:
-        """Read ``split``, in the configuration ``written``; return its folder of images and what is in it.
-
-        Raises:
-            DataError: it is not there.
-        """
+        """Return the folder of images of ``split`` and what is in it; DataError where it is not there."""
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -59,11 +55,7 @@ class FormatFolder(ABC):
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
-        """Return the classes of the data set in the order of their labels.
-
-        Raises:
-            DataError: they have to be found, and a split cannot be read.
-        """
+        """Return the classes of the data set in the order of their labels; finding them reads every split."""
         listed = given_classes(self.classes, self.folder)
         if listed is None:
             listed = sorted({name for split in self.splits for name in self._rows(split)[1].classes})
@@ -119,10 +111,6 @@ def given_classes(classes: Sequence[str] | str | None, root: Path) -> list[str] 
 
     The setting ``classes`` is names, or a text file below ``root`` with one name a line (``name,id`` is read as well,
     then the ids give the order). None: ``root/classes.txt`` where it exists.
-
-    Raises:
-        ConfigError: names that are empty or occur twice.
-        DataError: the file cannot be read.
     """
     if classes is not None and not isinstance(classes, str):
         return check_class_names(list(classes), "dataset.classes")
@@ -151,11 +139,7 @@ def check_class_names(names: list[str], where: str) -> list[str]:
 
 
 def read_text(file: Path, what: str) -> tuple[bytes, str]:
-    """Return the content of ``file`` and its text, UTF-8 with or without a byte order mark; errors call it ``what``.
-
-    Raises:
-        DataError: it cannot be read, or is no such text.
-    """
+    """Return content and text of ``file``, UTF-8 with or without a byte order mark; errors call it ``what``."""
     try:
         raw = file.read_bytes()
         return raw, raw.decode("utf-8-sig")

@@ -164,10 +164,8 @@ class _WithoutDoctype(ElementTree.TreeBuilder):
 def parse_xml(raw: bytes) -> Element:
     """Return the root element of the document ``raw``, which a stranger wrote.
 
-    A document type is refused: only it can declare entities, and those can unfold into gigabytes or name other files.
-
-    Raises:
-        UnusableXML: it is too large, no XML, or has a document type.
+    UnusableXML where it is too large, no XML, or has a document type: only that can declare entities, and those can
+    unfold into gigabytes or name other files.
     """
     if len(raw) > MAX_BYTES:
         raise UnusableXML(f"it has more than {MAX_BYTES // 2**20} MB")
