@@ -77,11 +77,17 @@ def test_a_step_that_sees_several_occasions_tells_one():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ImageSettings(multi_scale=[640, 1334]), r"multi_scale must be at most long_side \(1333\), got 1334"),
+        (
+            lambda: ImageSettings(multi_scale=[640, 1334]),
+            r"multi_scale must be at most long_side \(1333\), got 1334 in",
+        ),
         (lambda: ImageSettings(multi_scale=[0]), r"multi_scale must be at least 1, got 0 in it"),
         (lambda: ImageSettings(multi_scale=[]), r"multi_scale must be a list that is not empty, got \[\]"),
         (lambda: ImageSettings(short_side=0), r"short_side must be at least 1, got 0"),
-        (lambda: ImageSettings(short_side=800, long_side=600), r"long_side must be at least short_side \(800\), got"),
+        (
+            lambda: ImageSettings(short_side=800, long_side=600),
+            r"long_side must be at least short_side \(800\), got 600",
+        ),
         (lambda: TrainSettings(batch_size=0), r"batch_size must be at least 1, got 0"),
         (lambda: TrainSettings(accumulate=0), r"accumulate must be at least 1, got 0"),
         (lambda: TrainSettings(workers=-1), r"workers must be at least 0, got -1"),
