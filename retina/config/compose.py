@@ -46,7 +46,6 @@ def compose_config(primary: str, overrides: Sequence[str] = (), *, folders: Sequ
     Raises:
         ConfigError: the files or the overrides do not fit together.
     """
-    register_recipes(folders)
     added = [f"hydra.searchpath=[{','.join(f'file://{path}' for path in folders[1:])}]"] if folders[1:] else []
     GlobalHydra.instance().clear()
     try:
@@ -63,16 +62,6 @@ def compose_config(primary: str, overrides: Sequence[str] = (), *, folders: Sequ
     with open_dict(config):
         del config["hydra"]
     return Composed(config, choices)
-
-
-def register_recipes(folders: Sequence[Path]) -> None:
-    """Let ``${recipe_of:name}`` be the recipe of a data set: its own where there is one, else that of custom data."""
-
-    def recipe_of(name: str) -> str:
-        own = any((folder / "recipe" / f"{name}.yaml").is_file() for folder in folders)
-        return name if own else "custom"
-
-    OmegaConf.register_new_resolver("recipe_of", recipe_of, replace=True)
 
 
 def group_options(folders: Iterable[Path] = (CONFIGS,)) -> dict[str, list[str]]:
