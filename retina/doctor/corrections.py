@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from retina.data.box_checks import OUTSIDE_TOLERANCE, look_at_boxes, read_as_corners, read_as_relative
-from retina.data.coco.records import box_of
+from retina.data.coco.records import box_of, is_number
 
 # Beyond this share of the images something else is wrong (the folder, most likely), so none is left out.
 MAX_LEFT_OUT = 0.1
@@ -24,14 +24,10 @@ Changes = dict[str, list[Any]]  # what was changed, in words, and the ids that i
 def correct(
     content: dict[str, Any], *, pixel_sizes: Mapping[int, tuple[int, int]], unreadable: Sequence[int] = ()
 ) -> Changes:
-    """Correct ``content`` in place and return the changes.
+    """Correct ``content`` of a COCO file in place and return the changes; unknown keys, outlines and the order stay.
 
-    Unknown keys and outlines stay, and so does the order of the records.
-
-    Args:
-        content: of a COCO file.
-        pixel_sizes: (height, width) of images, by id, whose files have another size than the annotations say.
-        unreadable: ids of images that cannot be read.
+    ``pixel_sizes`` are (height, width), by id, of images whose files have another size than the annotations say;
+    ``unreadable`` are the ids of images that cannot be read.
     """
     changes: Changes = defaultdict(list)
     if not all(isinstance(content.get(section), list) for section in ("images", "categories", "annotations")):
@@ -147,10 +143,7 @@ def _convert_boxes(changes: Changes, kept: Sequence[Record], images: Mapping[int
 
 
 def _correct_sizes(
-    changes: Changes,
-    kept: Sequence[Record],
-    images: Mapping[int, Record],
-    pixel_sizes: Mapping[int, tuple[int, int]],
+    changes: Changes, kept: Sequence[Record], images: Mapping[int, Record], pixel_sizes: Mapping[int, tuple[int, int]]
 ) -> None:
     """Take the pixels' word for the size of an image where all of its boxes fit and it is not merely turned."""
     reach: dict[int, tuple[float, float]] = defaultdict(lambda: (0.0, 0.0))
@@ -205,8 +198,8 @@ def _complete(changes: Changes, kept: Sequence[Record]) -> None:
             changes["annotations given an id of their own (the former ids)"].append(number)
             record["id"] = largest
         seen.add(record["id"])
-        area = record.get("area")
-        if type(area) not in (int, float) or not (math.isfinite(area) and area >= 0):  # type: ignore[arg-type, operator]
+        area: Any = record.get("area")
+        if not (is_number(area) and 0 <= area < math.inf):
             record["area"] = record["bbox"][2] * record["bbox"][3]
             changes["areas computed from the box"].append(record["id"])
         if record.get("iscrowd") is None:

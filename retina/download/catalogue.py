@@ -20,7 +20,6 @@ class Archive:
 
     @property
     def file_name(self) -> str:
-        """Return the last part of the address."""
         return self.urls[0].rpartition("/")[2]
 
 

@@ -51,12 +51,10 @@ class FormatFolder(ABC):
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Return the names of the splits that are there."""
         return tuple(split for split in SPLITS if (written := getattr(self, split)) and self.has(written))
 
     @property
     def folder(self) -> Path:
-        """Return ``root`` as a path."""
         return Path(self.root).expanduser()
 
     @cached_property
@@ -119,10 +117,8 @@ class FormatFolder(ABC):
 def given_classes(classes: Sequence[str] | str | None, root: Path) -> list[str] | None:
     """Return the names of the classes in their order, or None where they have to be found in the annotations.
 
-    Args:
-        classes: the setting ``dataset.classes``: names, or a text file with one name a line (``name,id`` is read as
-            well, then the ids give the order), relative to ``root``. None: ``root/classes.txt`` where it exists.
-        root: the folder of the data set.
+    The setting ``classes`` is names, or a text file below ``root`` with one name a line (``name,id`` is read as well,
+    then the ids give the order). None: ``root/classes.txt`` where it exists.
 
     Raises:
         ConfigError: names that are empty or occur twice.
