@@ -21,11 +21,8 @@ def evaluation_pictures(
 ) -> list[np.ndarray]:
     """Return ``count`` images of ``dataset`` with ground truth on the left and detections on the right.
 
-    Args:
-        detections: of every image of the data set, by its id, in its own frame.
-        dataset: the images; those with objects are drawn first, spread evenly over the set.
-        count: number of pictures, at most the number of images.
-        min_score: weaker detections are not drawn.
+    Images with objects are drawn first, spread evenly over the set; detections weaker than ``min_score`` are not.
+    ``detections`` are of every image, by its id, in its own frame.
     """
     pictures = []
     for index in spread_indices(np.diff(dataset.offsets) > 0, count):

@@ -58,8 +58,9 @@ class ProgressBar(Progress):
         self.below = Text("", no_wrap=True, overflow="ellipsis")
         console = Console(file=stream)
         bar = BarColumn(bar_width=20 if note else 40)  # with a note the whole still fits into 80 columns
-        super().__init__(TextColumn("{task.description}"), bar, *columns, console=console, transient=True,
-                         refresh_per_second=4, disable=not console.is_terminal)  # fmt: skip
+        columns = (TextColumn("{task.description}"), bar, *columns)
+        super().__init__(*columns, console=console, transient=True, refresh_per_second=4)
+        self.disable = not console.is_terminal
         self.task = self.add_task(description, total=total, note="")
 
     def get_renderables(self) -> Iterable[RenderableType]:

@@ -86,12 +86,10 @@ class LossHistogram:
 
     @property
     def count(self) -> int:
-        """Return how many losses were counted."""
         return int(self.counts.sum())
 
     @property
     def total(self) -> float:
-        """Return the sum of all losses."""
         return float(self.sums.sum())
 
     def cumulative(self) -> tuple[np.ndarray, np.ndarray]:

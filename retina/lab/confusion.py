@@ -64,15 +64,16 @@ class Confusion:
         """
         scores = np.concatenate([np.zeros(0), *self._scores])
         correct = np.concatenate([np.zeros(0, dtype=bool), *self._correct])
-        result: dict[str, list[float | None]] = {"threshold": [], "precision": [], "recall": [], "f1": []}
-        for threshold in np.linspace(0.0, 1.0, num_points):
-            detected, right = int((scores >= threshold).sum()), int(correct[scores >= threshold].sum())
-            result["threshold"].append(float(threshold))
-            result["precision"].append(right / detected if detected else None)
-            result["recall"].append(right / self.num_objects if self.num_objects else None)
-            both = detected + self.num_objects
-            result["f1"].append(2 * right / both if both else None)
-        return result
+        thresholds = np.linspace(0.0, 1.0, num_points).tolist()
+        detected = [int((scores >= threshold).sum()) for threshold in thresholds]
+        right = [int(correct[scores >= threshold].sum()) for threshold in thresholds]
+        objects, pairs = self.num_objects, list(zip(right, detected, strict=True))
+        return {
+            "threshold": thresholds,
+            "precision": [hits / found if found else None for hits, found in pairs],
+            "recall": [hits / objects if objects else None for hits in right],
+            "f1": [2 * hits / (found + objects) if found + objects else None for hits, found in pairs],
+        }
 
     def most_confused(self, count: int = 10) -> list[tuple[int, int, int]]:
         """Return up to ``count`` (true class, predicted class, number) off the diagonal, most frequent first."""

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from retina.detection.anchors import AnchorGenerator
 from retina.detection.losses.classification import ClassificationLoss, FocalLoss
@@ -22,7 +22,7 @@ from retina.lab.anchor_losses import FocalSettings
 from retina.lab.look import Look, LookedAt, Subject, make_panels
 from retina.lab.pyramid import gradient_squares, level_names, shared_features
 from retina.structures import Batch
-from retina.training.tensorboard import Panels, TallyHistogram
+from retina.training.tensorboard import Panels
 
 GAMMAS = (0.0, 0.5, 1.0, 2.0, 5.0)  # of figure 4 of Lin et al. 2017 without 5, of their figure 1 with it
 DEFAULT_FOCAL = FocalSettings(alpha=0.25, gamma=2.0)
@@ -42,31 +42,28 @@ class Diagnosis:
 
     def record(self) -> dict[str, Any]:
         """Return every number that is drawn, for a JSON file."""
-        record = {"num_images": self.num_images, "levels": list(self.subject.levels),
-                  "class_names": list(self.subject.class_names)}  # fmt: skip
-        for panel in self.panels:
-            record |= panel.record()
-        return record
+        names = {"levels": list(self.subject.levels), "class_names": list(self.subject.class_names)}
+        panels = {name: value for panel in self.panels for name, value in panel.record().items()}
+        return {"num_images": self.num_images, **names, **panels}
 
     def tables(self) -> list[PageTable]:
         """Return the tables of a page: what is better read than seen, then those of the panels."""
         rows: list[tuple[Any, ...]] = [("images", f"{self.num_images:,}")]
         rows += [row for panel in self.panels for row in panel.glance()]
-        return [
-            PageTable("At a glance", ("what", "value"), rows),
-            *(t for panel in self.panels for t in panel.tables()),
-        ]
+        glance = PageTable("At a glance", ("what", "value"), rows)
+        return [glance, *(table for panel in self.panels for table in panel.tables())]
 
     def for_tensorboard(self) -> Panels:
         """Return pictures, histograms and numbers, all of whose names begin with ``loss_lab/``."""
         with styled():
             pictures = {f"loss_lab/{panel.name}": to_pixels(panel.figure()) for panel in self.panels}
-        histograms: dict[str, TallyHistogram] = {}
-        numbers: dict[str, float | None] = {}
-        for panel in self.panels:
-            histograms |= {f"loss_lab/{name}": found for name, found in panel.histograms().items()}
-            numbers |= {f"loss_lab/{name}": number for name, number in panel.numbers().items()}
-        return Panels(pictures, histograms, numbers)
+        histograms = [pair for panel in self.panels for pair in panel.histograms().items()]
+        numbers = [pair for panel in self.panels for pair in panel.numbers().items()]
+        return Panels(
+            pictures,
+            {f"loss_lab/{name}": found for name, found in histograms},
+            {f"loss_lab/{name}": number for name, number in numbers},
+        )
 
 
 @dataclass(frozen=True)
@@ -129,20 +126,13 @@ class LossLab:
             )
             losses = self.criterion(predictions, targets)
             squares = {name: gradient_squares(loss, features).numpy() for name, loss in losses.items()}
-            pull = _pull(losses["classification"], predictions.logits)
+            (gradient,) = torch.autograd.grad(losses["classification"], predictions.logits)
+            pull = gradient.flatten(0, 1).float().abs().sum(dim=1)
         return LookedAt(predictions, targets, squares, pull, detected, batch.box_targets)
 
 
 def own_focal(loss: ClassificationLoss) -> FocalSettings:
     """Return alpha and gamma of ``loss`` where it is a focal loss with one alpha, else those of the paper."""
-    alpha, gamma = DEFAULT_FOCAL.alpha, DEFAULT_FOCAL.gamma
-    if isinstance(loss, FocalLoss | SoftmaxFocalLoss):
-        gamma = loss.gamma
-        alpha = loss.alpha if isinstance(loss.alpha, float | int) else alpha
-    return FocalSettings(float(alpha), float(gamma), softmax=loss.scores == "softmax")
-
-
-def _pull(loss: Tensor, logits: Tensor) -> Tensor:
-    """Return ``(S,)`` sums over the classes of the sizes of the gradient of ``loss`` in ``(B, A, K)`` logits."""
-    (gradient,) = torch.autograd.grad(loss, logits)
-    return gradient.flatten(0, 1).float().abs().sum(dim=1)
+    own = loss if isinstance(loss, FocalLoss | SoftmaxFocalLoss) else DEFAULT_FOCAL
+    alpha = own.alpha if isinstance(own.alpha, float | int) else DEFAULT_FOCAL.alpha
+    return FocalSettings(float(alpha), float(own.gamma), softmax=loss.scores == "softmax")

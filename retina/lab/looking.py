@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,6 @@ from retina.evaluation.evaluate import Evaluator
 from retina.lab.diagnosis import LossLab
 from retina.machine import Machine
 from retina.settings import ImageSettings, RunSettings
-from retina.structures import Batch
 from retina.training.tensorboard import Panels
 
 # In training: enough positives for steady curves, few enough for a second or two.
@@ -51,8 +50,18 @@ def build_loss_lab(
 
     ``assigner`` makes the targets as in training, so it was built for ``criterion``.
     """
+    indices = chosen_images(dataset, amount.max_images)
+    order = EvalBatchSampler(dataset.sizes[indices], batch_size=amount.batch_size)
+    loader = build_eval_loader(
+        dataset,
+        Augment([], **image.one_size, seed=0),
+        Collate(assigner),
+        [[SampleKey(0, int(indices[key.index])) for key in batch] for batch in order],  # type: ignore[arg-type]
+        workers=amount.workers,
+        pin_memory=machine.device.type == "cuda",
+    )
     return LossLab(
-        loader=_fixed_images(dataset, image, assigner, machine, amount),
+        loader=loader,
         criterion=criterion,
         anchors=assigner.anchors,
         postprocess=postprocess,
@@ -85,19 +94,3 @@ def chosen_images(dataset: DetectionDataset, max_images: int | None) -> np.ndarr
     """Return the indices of ``max_images`` images, those with objects first, ascending."""
     count = len(dataset) if max_images is None else min(max_images, len(dataset))
     return np.sort(np.array(spread_indices(np.diff(dataset.offsets) > 0, count), dtype=np.int64))
-
-
-def _fixed_images(
-    dataset: DetectionDataset, image: ImageSettings, assigner: Assigner, machine: Machine, amount: Amount
-) -> Iterable[Batch]:
-    indices = chosen_images(dataset, amount.max_images)
-    order = EvalBatchSampler(dataset.sizes[indices], batch_size=amount.batch_size)
-    batches = [[SampleKey(0, int(indices[key.index])) for key in batch] for batch in order]
-    return build_eval_loader(
-        dataset,
-        Augment([], **image.one_size, seed=0),
-        Collate(assigner),
-        batches,  # type: ignore[arg-type]  # any iterable of batches of keys will do
-        workers=amount.workers,
-        pin_memory=machine.device.type == "cuda",
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import accumulate, pairwise
 
 import torch
@@ -23,7 +23,6 @@ def shared_features(model: nn.Module) -> Iterator[list[Tensor]]:
     gradient; those of the subnets do not either, as long as gradients are asked for by ``torch.autograd.grad``.
     """
     found: list[Tensor] = []
-    before = torch.is_grad_enabled()
 
     def without_graph(_module: nn.Module, _inputs: object) -> None:
         torch.set_grad_enabled(False)
@@ -33,16 +32,11 @@ def shared_features(model: nn.Module) -> Iterator[list[Tensor]]:
         found[:] = [level.detach().requires_grad_() for level in levels]
         return list(found)
 
-    hooks = [
-        model.get_submodule("backbone").register_forward_pre_hook(without_graph),
-        model.get_submodule("fpn").register_forward_hook(from_here),
-    ]
-    try:
+    with ExitStack() as hooks:
+        hooks.callback(torch.set_grad_enabled, torch.is_grad_enabled())
+        hooks.enter_context(model.get_submodule("backbone").register_forward_pre_hook(without_graph))
+        hooks.enter_context(model.get_submodule("fpn").register_forward_hook(from_here))
         yield found
-    finally:
-        for hook in hooks:
-            hook.remove()
-        torch.set_grad_enabled(before)
 
 
 def gradient_squares(loss: Tensor, features: Sequence[Tensor]) -> Tensor:
