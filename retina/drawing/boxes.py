@@ -25,14 +25,8 @@ def draw_boxes(
 ) -> np.ndarray:
     """Return a copy of ``image`` with boxes in the colour of their class, and name and score beside each.
 
-    The best box is on top; without scores the smallest.
-
-    Args:
-        image: ``(H, W, 3)`` uint8 RGB.
-        boxes: ``(N, 4)`` xyxy pixels of ``image``, tensor or array.
-        labels: ``(N,)`` in [0, K).
-        scores: ``(N,)`` or None.
-        crowd_boxes: ``(C, 4)`` regions drawn grey and dashed.
+    The best box is on top; without scores the smallest. The image is ``(H, W, 3)`` uint8 RGB; boxes ``(N, 4)`` are xyxy
+    pixels of it, labels ``(N,)`` in [0, K); ``crowd_boxes`` ``(C, 4)`` are regions drawn grey and dashed.
     """
     boxes, labels = _array(boxes).reshape(-1, 4), _array(labels).astype(int)
     priority = -(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) if scores is None else _array(scores)

@@ -40,14 +40,12 @@ def ground_truth_beside_detections(
     Boxes of both are in pixels of ``image``; a small image is shown at twice its size.
     """
     image, zoom = enlarged(image)
-    crowd_boxes = targets.crowd_boxes * zoom
-    truth = draw_boxes(image, targets.boxes * zoom, targets.labels, class_names=class_names, crowd_boxes=crowd_boxes)
+    crowds = targets.crowd_boxes * zoom
+    truth = draw_boxes(image, targets.boxes * zoom, targets.labels, class_names=class_names, crowd_boxes=crowds)
     found = draw_boxes(image, detections.boxes * zoom, detections.labels, detections.scores, class_names=class_names)
+    captions = {f"ground truth ({len(targets.boxes)})": truth, f"detections ({len(detections)})": found}
     font_size = Pen.for_image(*image.shape[:2]).font_size
-    return side_by_side(
-        captioned(truth, f"ground truth ({len(targets.boxes)})", font_size=font_size),
-        captioned(found, f"detections ({len(detections)})", font_size=font_size),
-    )
+    return side_by_side(*(captioned(panel, text, font_size=font_size) for text, panel in captions.items()))
 
 
 def batch_pictures(batch: Batch, class_names: Sequence[str]) -> list[np.ndarray]:

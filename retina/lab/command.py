@@ -23,9 +23,8 @@ from retina.drawing.pages import PageFigure, PageTable, render_page
 from retina.errors import CheckpointError, ConfigError, RetinaError, first_five
 from retina.files import write_text_atomically
 from retina.lab.curve_panels import BOX_PANELS, CLASS_PANELS, LossFamily
-from retina.lab.diagnosis import Diagnosis
 from retina.lab.look import LOSSES, Panel
-from retina.lab.looking import Amount, build_loss_lab, chosen_images
+from retina.lab.looking import Amount, Diagnosis, build_loss_lab, chosen_images
 from retina.machine import Machine
 from retina.ranges import AtLeast1, Count, Share
 from retina.settings import Device, Precision, SplitName

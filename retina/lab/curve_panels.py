@@ -1,7 +1,6 @@
 """Panels of the losses themselves: curves of what a loss does to one score or to one box, and how to read them.
 
-Every setting that a panel varies is one that a loss itself has. A panel is one class, listed in :data:`CLASS_PANELS` or
-:data:`BOX_PANELS`.
+Every setting that a panel varies is one that a loss itself has. A panel is one class, listed at the end.
 """
 
 from __future__ import annotations
@@ -17,20 +16,11 @@ import torch
 from retina.detection.losses.box import BoxLoss
 from retina.detection.losses.weighted import BoxLossSum
 from retina.drawing.figures import GREY, new_axes
-from retina.lab.curves import (
-    MAX_SCALE,
-    Curve,
-    box_curves,
-    easy_density,
-    even_density,
-    pairs_at,
-    score_curve,
-    set_density,
-)
+from retina.lab import curves
+from retina.lab.curves import Curve, easy_density, even_density, score_curve
 from retina.lab.look import Panel
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 GAMMAS = (0.0, 0.5, 1.0, 2.0, 5.0)  # Source: Lin et al. 2017, Focal Loss for Dense Object Detection, figure 1
@@ -38,6 +28,8 @@ SIDES = {"positive": "anchor with an object", "background": "background anchor"}
 WHAT = {"loss": "loss", "gradient": "size of the slope in the logit"}
 _FOCUS = ("gamma", "beta")  # what losses call the exponent that focuses; the first that a loss has
 _FLOOR = 1e-4  # of logarithmic axes; below, a loss is nothing
+
+Plots = list[tuple[str, Mapping[str, Curve], str]]
 
 
 @dataclass(frozen=True)
@@ -64,25 +56,35 @@ class CurvePanel(Panel):
 
 
 class ScorePanel(CurvePanel):
-    """Plots over the score of an anchor, each of the same losses or settings, on logarithmic axes."""
+    """Plots over the score of an anchor, all with the same lines, on logarithmic axes; of what varies, a row a loss."""
 
     columns: ClassVar[int] = 2
-    size: ClassVar[tuple[float, float]] = (9.6, 2.6)  # inches: width of all, height of a row
     share_y: ClassVar[bool | str] = False
     label: ClassVar[str] = "p_t, probability of what is true"
     legend: ClassVar[str] = ""
 
-    @abstractmethod
-    def plots(self) -> list[tuple[str, Mapping[str, Curve], str]]:
+    def vary(self, family: LossFamily) -> dict[str, Any]:
+        """Return the curves of ``family`` by what is varied; empty where it does not look at that."""
+        return {}
+
+    def compute(self, families: Sequence[LossFamily]) -> dict[str, Any]:
+        return {family.name: found for family in families if (found := self.vary(family))}
+
+    def plots(self) -> Plots:
         """Return the title of each plot, its curves and which of their values it shows, row by row."""
+        return [(f"{name}: {WHAT[what]}", found, what) for name, found in self.curves.items() for what in WHAT]
 
     def figure(self) -> Figure:
-        plots, (width, height) = self.plots(), self.size
+        plots = self.plots()
         rows = -(-len(plots) // self.columns)
-        size = (width, height * rows + 0.4)
+        size = (10.0, max(3.8, 2.5 * rows + 0.4))
         figure, axes = new_axes(rows, self.columns, size=size, sharex=True, sharey=self.share_y)
-        for place, (title, curves, what) in zip(axes.flat, plots, strict=False):
-            _draw(place, curves, what)
+        for place, (title, found, what) in zip(axes.flat, plots, strict=False):
+            for curve in found.values():
+                place.plot(curve["x"], curve[what])
+            highest = max(max(curve[what]) for curve in found.values())
+            place.set(xlim=(0.0, 1.0), yscale="log")
+            place.set_ylim(_FLOOR, max(place.get_ylim()[1], highest * 1.5))
             place.set_title(title, fontsize=8.5)
         for place in axes.flat[len(plots) :]:
             place.set_axis_off()
@@ -103,7 +105,6 @@ class FocalByGamma(ScorePanel):
 
     name, key = "focal", "focal"
     title = "Focal loss by γ"
-    size = (9.6, 3.5)
 
     def compute(self, families: Sequence[LossFamily]) -> dict[str, Any]:
         return {
@@ -113,7 +114,7 @@ class FocalByGamma(ScorePanel):
             for gamma in GAMMAS
         }
 
-    def plots(self) -> list[tuple[str, Mapping[str, Curve], str]]:
+    def plots(self) -> Plots:
         return [("loss", self.curves, "loss"), ("logarithmic", self.curves, "loss")]
 
     def figure(self) -> Figure:
@@ -135,7 +136,7 @@ class EveryClassification(ScorePanel):
 
     name, key = "classification", "classification"
     title = "Every classification loss"
-    size, share_y = (9.6, 3.0), "row"
+    share_y = "row"
 
     def compute(self, families: Sequence[LossFamily]) -> dict[str, Any]:
         def curve(family: LossFamily, side: str) -> Curve:
@@ -143,7 +144,7 @@ class EveryClassification(ScorePanel):
 
         return {side: {family.name: curve(family, side) for family in families} for side in SIDES}
 
-    def plots(self) -> list[tuple[str, Mapping[str, Curve], str]]:
+    def plots(self) -> Plots:
         return [(f"{SIDES[side]}: {WHAT[what]}", self.curves[side], what) for what in WHAT for side in SIDES]
 
 
@@ -155,46 +156,23 @@ class Focus(ScorePanel):
 
     name, key = "focus", "focus"
     title = "The exponent that focuses"
-    columns, size, share_y, label, legend = 4, (10.4, 2.3), True, "p_t", "exponent"
+    columns, share_y, label, legend = 4, True, "p_t", "exponent"
 
-    def compute(self, families: Sequence[LossFamily]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for family in families:
-            focus = next((name for name in _FOCUS if name in family.settings), None)
-            if focus is not None:
-                losses = {value: family.build(**{focus: value}) for value in GAMMAS}
-                found[family.name] = {
-                    side: {
-                        str(value): score_curve(loss, f"{value:g}", positive=side == "positive")
-                        for value, loss in losses.items()
-                    }
-                    for side in SIDES
-                }
-        return found
+    def vary(self, family: LossFamily) -> dict[str, Any]:
+        focus = [name for name in _FOCUS if name in family.settings][:1]
+        losses = {value: family.build(**{name: value}) for name in focus for value in GAMMAS}
 
-    def plots(self) -> list[tuple[str, Mapping[str, Curve], str]]:
-        return [
-            (f"{name}:\n{SIDES[side]}", curves, "loss")
-            for name, sides in self.curves.items()
-            for side, curves in sides.items()
-        ]
+        def side_of(positive: bool) -> dict[str, Curve]:
+            return {str(value): score_curve(loss, f"{value:g}", positive=positive) for value, loss in losses.items()}
+
+        return {side: side_of(side == "positive") for side in SIDES} if losses else {}
+
+    def plots(self) -> Plots:
+        sides = [(name, side, found) for name, both in self.curves.items() for side, found in both.items()]
+        return [(f"{name}:\n{SIDES[side]}", found, "loss") for name, side, found in sides]
 
 
-class ContextPanel(ScorePanel):
-    """Losses that look at more than the score, for several values of it: one row a loss."""
-
-    @abstractmethod
-    def vary(self, family: LossFamily) -> dict[str, Curve]:
-        """Return the curves of ``family`` by the value that is varied; empty where the loss does not look at it."""
-
-    def compute(self, families: Sequence[LossFamily]) -> dict[str, Any]:
-        return {family.name: curves for family in families if (curves := self.vary(family))}
-
-    def plots(self) -> list[tuple[str, Mapping[str, Curve], str]]:
-        return [(f"{name}: {WHAT[what]}", curves, what) for name, curves in self.curves.items() for what in WHAT]
-
-
-class IouAware(ContextPanel):
+class IouAware(ScorePanel):
     """Losses whose target is the overlap of the predicted box instead of 1. The score that costs least, where the slope
     is zero, is the IoU for the quality focal loss and for the varifocal loss alike; a line that falls all the way to
     the right belongs to a box without fault. An IoU of 0 makes the anchor background.
@@ -203,12 +181,12 @@ class IouAware(ContextPanel):
     name, key, label = "iou_aware", "iou", "score of the anchor's class"
     title = "Scores that learn the overlap"
 
-    def vary(self, family: LossFamily) -> dict[str, Curve]:
+    def vary(self, family: LossFamily) -> dict[str, Any]:
         ious = (0.0, 0.25, 0.5, 0.75, 1.0) if family.build().needs_iou else ()
         return {str(iou): score_curve(family.build(), f"IoU {iou:g}", positive=True, iou=iou) for iou in ious}
 
 
-class Heat(ContextPanel):
+class Heat(ScorePanel):
     """Background near the centre of an object costs less, by (1 − heat) to the power beta: an anchor beside the best
     one may score as well.
     """
@@ -216,12 +194,12 @@ class Heat(ContextPanel):
     name, key = "heat", "heat"
     title = "Background that fades in"
 
-    def vary(self, family: LossFamily) -> dict[str, Curve]:
+    def vary(self, family: LossFamily) -> dict[str, Any]:
         heats = (0.0, 0.25, 0.5, 0.75) if family.build().needs_heat else ()
         return {str(heat): score_curve(family.build(), f"heat {heat:g}", positive=False, heat=heat) for heat in heats}
 
 
-class Density(ContextPanel):
+class Density(ScorePanel):
     """A score's loss over how common its size of gradient is. With an even density it is cross-entropy; where 90 % of
     the scores are easy and 1 % very hard, both ends are held down and the middle counts most. The steps are the bins.
     """
@@ -229,7 +207,7 @@ class Density(ContextPanel):
     name, key = "density", "density"
     title = "Gradient density"
 
-    def vary(self, family: LossFamily) -> dict[str, Curve]:
+    def vary(self, family: LossFamily) -> dict[str, Any]:
         densities = {"even density": even_density, "mostly easy": easy_density}
         return {
             name: score_curve(_with_density(family.build(), density), name, positive=True)
@@ -254,7 +232,7 @@ class BoxPanel(CurvePanel):
     def compute(self, families: Sequence[LossFamily]) -> dict[str, Any]:
         losses = {family.name: family.build() for family in families}
         return {
-            name: box_curves(_with_density(loss, even_density, per_batch=4), name)
+            name: curves.box_curves(_with_density(loss, even_density, per_batch=4), name)
             for name, loss in losses.items()
             if kind_of(loss) == self.key
         }
@@ -262,10 +240,10 @@ class BoxPanel(CurvePanel):
     def figure(self) -> Figure:
         figure, axes = new_axes(2, 3, size=(10.4, 6.0), sharex="col", sharey="row")
         for row, what in zip(axes, ("loss", "gradient"), strict=True):
-            for curves in self.curves.values():
+            for found in self.curves.values():
                 for place, way in zip(row, ("shift", "scale"), strict=False):
-                    place.plot(curves[way]["x"], curves[way][what])
-                shift = {name: np.array(values) for name, values in curves["shift"].items()}
+                    place.plot(found[way]["x"], found[way][what])
+                shift = {name: np.array(values) for name, values in found["shift"].items()}
                 beyond = (shift["x"] > 0) & (shift["iou"] > 0)
                 row[2].plot(shift["iou"][beyond], shift[what][beyond])
             # Nearly all of every line: one steep loss would flatten the others.
@@ -275,9 +253,8 @@ class BoxPanel(CurvePanel):
         for place, text in zip(axes[1], labels, strict=True):
             place.set_xlabel(text)
         axes[1, 1].set_xscale("log", base=2)
-        axes[1, 1].set_xticks([1 / MAX_SCALE, 0.5, 1.0, 2.0, MAX_SCALE], ["1/4", "1/2", "1", "2", "4"])
+        axes[1, 1].set_xticks([0.25, 0.5, 1.0, 2.0, 4.0], ["1/4", "1/2", "1", "2", "4"], minor=False)
         axes[1, 1].minorticks_off()
-        axes[1, 1].set_xlim(1 / MAX_SCALE, MAX_SCALE)
         axes[0, 0].set_ylabel("loss, with its weight")
         axes[1, 0].set_ylabel("norm of the gradient in the box codes")
         figure.legend(axes[0, 0].get_lines(), list(self.curves), loc="outside right upper", fontsize=8.5)
@@ -317,7 +294,7 @@ def kind_of(loss: BoxLoss) -> str:
     """Return which kind a box loss is of, ``codes``, ``overlaps`` or ``sums``: by what it asks a pair for."""
     if isinstance(loss, BoxLossSum):
         return "sums"
-    pairs = pairs_at(torch.zeros(1, 4, dtype=torch.float64))
+    pairs = curves.pairs_at(torch.zeros(1, 4, dtype=torch.float64))
     loss.eval()(pairs)
     return "overlaps" if "boxes" in vars(pairs) else "codes"
 
@@ -325,13 +302,5 @@ def kind_of(loss: BoxLoss) -> str:
 def _with_density(loss: Any, density: Callable[[int], list[float]], *, per_batch: int = 1) -> Any:
     """Return ``loss``; where it counts a density, with that one."""
     if hasattr(loss, "bin_counts"):
-        set_density(loss, density(len(loss.bin_counts)), per_batch=per_batch)
+        curves.set_density(loss, density(len(loss.bin_counts)), per_batch=per_batch)
     return loss
-
-
-def _draw(place: Axes, curves: Mapping[str, Curve], what: str) -> None:
-    for curve in curves.values():
-        place.plot(curve["x"], curve[what])
-    highest = max((np.max(line.get_ydata()) for line in place.get_lines()), default=1.0)
-    place.set(xlim=(0.0, 1.0), yscale="log")
-    place.set_ylim(_FLOOR, max(place.get_ylim()[1], highest * 1.5))

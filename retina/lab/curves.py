@@ -40,11 +40,10 @@ def score_curve(
     """Return ``loss`` of a batch of one anchor against ``p_t``, the probability given to what is true.
 
     The anchor has one class, with a softmax also the background, whose logit is 0. The gradient is the size of the
-    slope in the class logit. A batch each, so that a loss which normalises itself is that of a single score.
+    slope in the class logit. A batch each, so that a loss which normalises itself is that of a single score. ``loss``
+    becomes one of float64 in evaluation mode, where it leaves its running statistics as they are.
 
     Args:
-        loss: becomes one of float64 in evaluation mode, where it leaves its running statistics as they are.
-        name: of the curve.
         positive: whether the anchor holds an object.
         iou: overlap of its predicted box with the object, for losses that ask for it.
         heat: how near background lies to the centre of an object, for losses that ask for it.
@@ -113,13 +112,9 @@ def pairs_at(codes: Tensor) -> BoxPairs:
 
 
 def set_density(loss: torch.nn.Module, shares: list[float], *, per_batch: int) -> None:
-    """Give a loss that counts gradient norms in ``bin_counts`` a density that stays.
+    """Give a loss that counts gradient norms in ``bin_counts`` a density that stays: shares of its bins, of sum 1.
 
-    Args:
-        loss: changed in place.
-        shares: of each bin, above 0, of sum 1.
-        per_batch: scores or codes that the loss will be given at once. Where all bins are equally full, every weight is
-            1 then.
+    ``per_batch`` scores or codes will be given to it at once: where all bins are equally full, every weight is 1 then.
     """
     counts: Tensor = loss.bin_counts  # type: ignore[assignment]
     if len(shares) != len(counts) or not math.isclose(sum(shares), 1.0, rel_tol=1e-6) or min(shares) <= 0:

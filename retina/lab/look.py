@@ -86,8 +86,13 @@ class Look(Panel):
     """A panel of a model on images: adds up batches in a fixed memory, says its numbers and draws its figure."""
 
     def __init__(self, subject: Subject, earlier: Earlier) -> None:
-        """Begin with no image; ``earlier`` panels may be read, so that nothing is counted twice."""
+        """Begin with no image."""
         self.subject = subject
+        self.begin(earlier)
+
+    @abstractmethod
+    def begin(self, earlier: Earlier) -> None:
+        """Set what is counted to nothing; ``earlier`` panels may be read, so that nothing is counted twice."""
 
     def add(self, batch: LookedAt) -> None:  # noqa: B027  # a panel may show what an earlier one has counted
         """Add ``batch`` to what was seen before."""

@@ -80,27 +80,24 @@ def one_level(predictions: Predictions, targets: AnchorTargets, level: int) -> t
     num_anchors = predictions.logits.shape[1]
     first, end = level_bounds(predictions.grid_sizes, num_anchors)[level]
 
-    def inside(index: Tensor) -> Tensor:
+    def inside(index: Tensor) -> tuple[Tensor, Tensor]:
         place = index % num_anchors
-        return ((place >= first) & (place < end)).nonzero().squeeze(1)
-
-    def renumbered(index: Tensor) -> Tensor:
-        return index // num_anchors * (end - first) + index % num_anchors - first
+        kept = (place >= first) & (place < end)
+        return kept, (index // num_anchors * (end - first) + place - first)[kept]
 
     heat = targets.heat
     if heat is not None:
-        near = inside(heat.anchor_index)
-        heat = BackgroundHeat(renumbered(heat.anchor_index[near]), heat.labels[near], heat.heat[near])
-    positive = inside(targets.positive_index)
-    index = targets.positive_index[positive]
+        near, index = inside(heat.anchor_index)
+        heat = BackgroundHeat(index, heat.labels[near], heat.heat[near])
+    kept, positive_index = inside(targets.positive_index)
     ours = AnchorTargets(
-        positive_index=renumbered(index),
-        positive_labels=targets.positive_labels[positive],
-        positive_boxes=targets.positive_boxes[positive],
-        positive_anchors=targets.positive_anchors[positive],
-        ignored_index=renumbered(targets.ignored_index[inside(targets.ignored_index)]),
+        positive_index=positive_index,
+        positive_labels=targets.positive_labels[kept],
+        positive_boxes=targets.positive_boxes[kept],
+        positive_anchors=targets.positive_anchors[kept],
+        ignored_index=inside(targets.ignored_index)[1],
         heat=heat,
     )
-    logits = predictions.logits[:, first:end]
+    deltas = predictions.deltas_of(targets.positive_index[kept])
     sizes = [predictions.grid_sizes[level]]
-    return Predictions(logits, predictions.deltas_of(index), sizes, ours.positive_index), ours
+    return Predictions(predictions.logits[:, first:end], deltas, sizes, positive_index), ours

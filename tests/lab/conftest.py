@@ -14,7 +14,7 @@ from retina.detection.losses.classification import ClassificationLoss, FocalLoss
 from retina.detection.losses.overlap import GIoULoss
 from retina.detection.postprocess import PostProcess
 from retina.lab.curves import score_curve
-from retina.lab.diagnosis import LossLab
+from retina.lab.looking import LossLab
 from tests.lab.small_network import CLASS_NAMES, make_batches
 
 

@@ -11,7 +11,7 @@ import torch
 from retina.drawing.figures import COLORS, GREY, count, new_axes, say_none
 from retina.drawing.pages import PageTable
 from retina.lab.anchor_losses import FocalSettings, LossHistogram, anchor_focal_losses, anchor_scores
-from retina.lab.look import Earlier, Look, LookedAt, Subject, percent
+from retina.lab.look import Earlier, Look, LookedAt, percent
 from retina.training.tensorboard import TallyHistogram
 
 if TYPE_CHECKING:
@@ -31,10 +31,9 @@ class CumulativeLoss(Look):
     name = "cumulative_loss"
     title = "Which anchors carry the loss"
 
-    def __init__(self, subject: Subject, earlier: Earlier) -> None:
-        super().__init__(subject, earlier)
+    def begin(self, earlier: Earlier) -> None:
         groups = ("positive", "negative", "all")
-        self.losses = {group: {gamma: LossHistogram() for gamma in subject.gammas} for group in groups}
+        self.losses = {group: {gamma: LossHistogram() for gamma in self.subject.gammas} for group in groups}
 
     def add(self, batch: LookedAt) -> None:
         own = self.subject.focal
@@ -77,8 +76,7 @@ class HardestAnchors(Look):
     name = "hardest"
     title = "The hardest 1 %"
 
-    def __init__(self, subject: Subject, earlier: Earlier) -> None:
-        super().__init__(subject, earlier)
+    def begin(self, earlier: Earlier) -> None:
         self.losses = earlier[CumulativeLoss].losses
         self.pull = LossHistogram()
 
@@ -145,8 +143,7 @@ class Scores(Look):
         "ignored": "ignored anchors: 1 − highest score",
     }
 
-    def __init__(self, subject: Subject, earlier: Earlier) -> None:
-        super().__init__(subject, earlier)
+    def begin(self, earlier: Earlier) -> None:
         self.counts = {group: np.zeros(SCORE_BINS, dtype=np.int64) for group in self._TITLES}
         self.sums = dict.fromkeys(self._TITLES, (0.0, 0.0))  # sum and sum of squares of p_t
 

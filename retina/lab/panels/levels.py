@@ -10,7 +10,7 @@ import torch
 
 from retina.detection.losses.box_pairs import BoxPairs
 from retina.drawing.figures import COLORS, count, draw_bars, new_axes, printable
-from retina.lab.look import LOSSES, Earlier, Look, LookedAt, Subject, percent
+from retina.lab.look import LOSSES, Earlier, Look, LookedAt, percent
 from retina.lab.pyramid import level_of, norm_shares, one_level
 
 if TYPE_CHECKING:
@@ -30,10 +30,9 @@ class Positives(Look):
     name = "positives"
     title = "Positive anchors"
 
-    def __init__(self, subject: Subject, earlier: Earlier) -> None:
-        super().__init__(subject, earlier)
-        self.counts = np.zeros((len(subject.levels), len(subject.class_names)), dtype=np.int64)
-        self.low_quality = np.zeros(len(subject.levels), dtype=np.int64)  # only the best anchors of their object
+    def begin(self, earlier: Earlier) -> None:
+        self.counts = np.zeros((len(self.subject.levels), len(self.subject.class_names)), dtype=np.int64)
+        self.low_quality = np.zeros(len(self.subject.levels), dtype=np.int64)  # only the best anchors of their object
 
     @property
     def total(self) -> int:
@@ -85,9 +84,8 @@ class GradientShares(Look):
     name = "gradient_shares"
     title = "Pull of the two losses"
 
-    def __init__(self, subject: Subject, earlier: Earlier) -> None:
-        super().__init__(subject, earlier)
-        self.squares = {name: np.zeros(len(subject.levels)) for name in LOSSES}
+    def begin(self, earlier: Earlier) -> None:
+        self.squares = {name: np.zeros(len(self.subject.levels)) for name in LOSSES}
 
     def add(self, batch: LookedAt) -> None:
         for name, squares in batch.gradient_squares.items():
@@ -145,10 +143,9 @@ class LevelLosses(Look):
     name = "level_losses"
     title = "Loss by level"
 
-    def __init__(self, subject: Subject, earlier: Earlier) -> None:
-        super().__init__(subject, earlier)
+    def begin(self, earlier: Earlier) -> None:
         self.positives = earlier[Positives]
-        self.sums = {name: np.zeros(len(subject.levels)) for name in LOSSES}
+        self.sums = {name: np.zeros(len(self.subject.levels)) for name in LOSSES}
 
     def add(self, batch: LookedAt) -> None:
         for level in range(len(batch.predictions.grid_sizes)):

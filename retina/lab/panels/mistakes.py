@@ -10,7 +10,7 @@ import numpy as np
 from retina.drawing.figures import COLORS, GREY, INK, count, draw_bars, new_axes, printable
 from retina.drawing.pages import PageTable
 from retina.lab.confusion import KINDS, Confusion
-from retina.lab.look import Earlier, Look, LookedAt, Subject
+from retina.lab.look import Earlier, Look, LookedAt
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,9 +26,8 @@ class ConfusionMatrix(Look):
     name = "confusion"
     title = "Confusion matrix"
 
-    def __init__(self, subject: Subject, earlier: Earlier) -> None:
-        super().__init__(subject, earlier)
-        self.confusion = Confusion(len(subject.class_names), subject.score_threshold)
+    def begin(self, earlier: Earlier) -> None:
+        self.confusion = Confusion(len(self.subject.class_names), self.subject.score_threshold)
 
     def add(self, batch: LookedAt) -> None:
         for found, truth in zip(batch.detected, batch.truth, strict=True):
@@ -91,8 +90,7 @@ class Mistakes(Look):
     name = "mistakes"
     title = "Kinds of mistakes"
 
-    def __init__(self, subject: Subject, earlier: Earlier) -> None:
-        super().__init__(subject, earlier)
+    def begin(self, earlier: Earlier) -> None:
         self.confusion = earlier[ConfusionMatrix].confusion
 
     def record(self) -> dict[str, Any]:
