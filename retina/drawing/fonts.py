@@ -11,7 +11,13 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 # Pillow's own font knows little more than ASCII. These are the usual fonts of Linux, macOS and Windows, found by
 # name in the system's folders; the first that has every letter is taken.
-SYSTEM_FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial.ttf", "arial.ttf", "NotoSansCJK-Regular.ttc")
+SYSTEM_FONTS: tuple[str, ...] = (
+    "DejaVuSans.ttf",
+    "NotoSans-Regular.ttf",
+    "Arial.ttf",
+    "arial.ttf",
+    "NotoSansCJK-Regular.ttc",
+)
 SYSTEM_FONTS += ("wqy-microhei.ttc", "Arial Unicode.ttf", "PingFang.ttc", "msyh.ttc", "malgun.ttf", "meiryo.ttc")
 NO_CHARACTER = "\uffff"  # no font has it, so it is drawn as the font's sign for a missing letter
 
