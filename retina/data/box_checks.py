@@ -77,7 +77,7 @@ def read_as_corners(looks: BoxLooks) -> np.ndarray:
 
 
 def read_as_relative(looks: BoxLooks) -> bool:
-    """Tell whether every box that has a size lies within 0..1 on an image that is larger."""
+    """Return whether every box that has a size lies within 0..1 on an image that is larger."""
     return bool(looks.sized.any() and looks.fits_in_one[looks.sized].all())
 
 

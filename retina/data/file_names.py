@@ -7,7 +7,7 @@ import re
 
 
 def leaves_folder(file_name: str) -> bool:
-    """Tell whether the text of ``file_name`` points outside of its folder (absolute, ``..``, NUL, not text)."""
+    """Return whether the text of ``file_name`` points outside of its folder (absolute, ``..``, NUL, not text)."""
     if not file_name or "\0" in file_name or file_name[0] in "/\\" or re.match(r"[A-Za-z]:[/\\]", file_name):
         return True
     try:

@@ -21,7 +21,7 @@ _PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az":
 
 
 def is_remote(path: str | Path | None) -> bool:
-    """Tell whether ``path`` names storage by a protocol; a ``Path`` never does."""
+    """Return whether ``path`` names storage by a protocol; a ``Path`` never does."""
     return isinstance(path, str) and _URL.match(path) is not None
 
 
@@ -47,7 +47,7 @@ def join(root: str, name: str, place: str = "") -> str:
 
 
 def exists(url: str) -> bool:
-    """Tell whether there is a file at ``url``; DataError where the storage cannot be reached."""
+    """Return whether there is a file at ``url``; DataError where the storage cannot be reached."""
     filesystem, path = _filesystem(url)
     return bool(filesystem.exists(path))
 

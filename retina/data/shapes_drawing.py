@@ -93,7 +93,7 @@ class Layout:
         self.boxes: list[tuple[int, int, int, int]] = []  # xyxy pixels, the extent of what is seen
 
     def place(self, figure: Figure) -> bool:
-        """Put ``figure`` on top unless that breaks a rule for it or for a figure below; tell whether it was put."""
+        """Put ``figure`` on top unless that breaks a rule for it or for a figure below; return whether it was put."""
         window, own = figure.clipped(len(self.owner))
         solid = figure.coverage[own] >= 128
         owner, boxes, number = self.owner.copy(), [*self.boxes, (0, 0, 0, 0)], len(self.boxes) + 1

@@ -196,5 +196,6 @@ def _best_iou(boxes: np.ndarray, canvas_of_box: np.ndarray, lens: Lens) -> np.nd
 def _spread(values: np.ndarray) -> dict[str, float] | None:
     if not len(values):
         return None
-    shares = {"least": 0, "quarter": 0.25, "median": 0.5, "three_quarters": 0.75, "most": 1}
-    return {name: float(np.quantile(values, share)) for name, share in shares.items()} | {"mean": float(values.mean())}
+    names = ("least", "quarter", "median", "three_quarters", "most")
+    quantiles = np.quantile(values, [0, 0.25, 0.5, 0.75, 1]).tolist()  # of a list, so that float64 interpolates
+    return {**dict(zip(names, quantiles, strict=True)), "mean": float(np.mean(values))}

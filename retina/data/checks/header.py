@@ -94,7 +94,7 @@ def read_header(source: str | BinaryIO) -> Header:
 
 
 def is_complete(source: BinaryIO) -> bool:
-    """Tell whether the image decodes to its last row; some decoders fill what is missing without a word."""
+    """Return whether the image decodes to its last row; some decoders fill what is missing without a word."""
     try:
         with Image.open(source) as image:
             image.load()
@@ -104,7 +104,7 @@ def is_complete(source: BinaryIO) -> bool:
 
 
 def may_be_truncated(encoded: bytes | memoryview) -> bool:
-    """Tell whether a file lacks the end that its format demands, or is of a format that has none.
+    """Return whether a file lacks the end that its format demands, or is of a format that has none.
 
     A JPEG ends with the marker FF D9, which coded pixels cannot contain (ITU-T T.81, B.1.1.5), a PNG with IEND; behind
     either may stand more.

@@ -111,7 +111,7 @@ def unchecked(file: str, count: int, reason: str) -> Finding:
 
 
 def is_local(dataset: DetectionDataset) -> bool:
-    """Tell whether the images stand in a folder of this machine; those of remote storage are not looked at."""
+    """Return whether the images stand in a folder of this machine; those of remote storage are not looked at."""
     return dataset.images_root is not None and os.path.isdir(dataset.images_root)
 
 

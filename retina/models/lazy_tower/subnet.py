@@ -18,7 +18,7 @@ CELL_COST = 2.0
 
 
 def can_be_lazy(subnet: Subnet) -> bool:
-    """Tell whether every output of ``subnet`` depends on its neighbourhood alone.
+    """Return whether every output of ``subnet`` depends on its neighbourhood alone.
 
     A norm with batch or spatial statistics sees the whole map, so a tower that holds one is computed whole; so is any
     layer that is not known here.
