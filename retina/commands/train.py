@@ -25,7 +25,7 @@ from retina.commands.assemble import (
     seed_everything,
     train_loader_maker,
 )
-from retina.config.sections import as_text
+from retina.config.sections import as_text, with_norm
 from retina.data.checks.start import check_on_main_rank
 from retina.data.dataset import DetectionDataset
 from retina.drawing.samples import evaluation_pictures
@@ -33,7 +33,7 @@ from retina.errors import CheckpointError, ConfigError, first_five
 from retina.files import write_text_atomically
 from retina.machine import Machine, resolve_device_type
 from retina.models.network import build_model
-from retina.settings import RunSettings, resolve_norm
+from retina.settings import RunSettings
 from retina.training.checkpoint import load_checkpoint, resolve_checkpoint
 from retina.training.manifest import update_manifest, write_manifest
 from retina.training.progress import Progress, RunLength
@@ -130,6 +130,7 @@ def build_parts(
         channels_last=settings.train.channels_last,
         load_weights=done is None,
     )
+    _check_strides(assigner.anchors.strides, model.strides)
     evaluator = build_evaluator(
         val,
         image=settings.image,
@@ -179,9 +180,7 @@ def _resolved(settings: RunSettings, sections: Sections, machine: Machine) -> tu
     """Return the configuration with what was ``auto`` decided, as it is saved and shown."""
     precision: Any = machine.precision
     settings = replace(settings, train=replace(settings.train, precision=precision))
-    model = dict(sections["model"])
-    model["norm"] = resolve_norm(model.get("norm", "auto"), model.get("weights"))
-    resolved = {**sections, "model": model}
+    resolved = {**sections, "model": with_norm(sections["model"])}
     if "sampling" in sections:
         resolved["sampling"] = resolve_sampling(sections, settings.train.batch_size)
     return settings, resolved
@@ -204,6 +203,15 @@ def _check_batch_size(settings: RunSettings) -> None:
             f"train.accumulate={train.accumulate}",
             why="train.batch_size is the number of images of one optimizer step, over all ranks and micro-batches.",
             fix=f"train.batch_size={max(1, round(train.batch_size / parts)) * parts}",
+        )
+
+
+def _check_strides(given: Any, strides: Any) -> None:
+    if tuple(given) != strides:
+        raise ConfigError(
+            f"anchors.strides={list(given)}, but the levels of the model have the strides {list(strides)}",
+            why="anchors would not stand where the features are that they are made of.",
+            fix=f"anchors.strides={list(strides)}".replace(" ", ""),
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,11 @@ def compose_config(primary: str, overrides: Sequence[str] = (), *, folders: Sequ
 
 def group_options(folders: Iterable[Path] = (CONFIGS,)) -> dict[str, list[str]]:
     """Return the options of every group: ``{"loss/box": ["ciou", "diou", ...], ...}``."""
+    return _group_options(tuple(folders))
+
+
+@lru_cache  # asked for several times while a command is checked
+def _group_options(folders: tuple[Path, ...]) -> dict[str, list[str]]:
     options: dict[str, set[str]] = {}
     for folder in folders:
         for file in folder.rglob("*.yaml"):

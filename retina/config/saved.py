@@ -9,9 +9,9 @@ import yaml
 
 from retina.config.check import check_nodes, check_settings
 from retina.config.former_names import present_tree
+from retina.config.sections import with_norm
 from retina.config.signatures import is_one_of, read_signature
 from retina.errors import CheckpointError, first_five
-from retina.settings import resolve_norm
 
 # The one target that a section may have, by its exact name. A prefix would not do: a name that walks through a module's
 # imports (retina.models.retinanet.torch.hub.load) reaches any function.
@@ -63,7 +63,7 @@ def model_config_from(text: str) -> dict[str, Any]:
         problems.append(f"model.scores is {scores[0]!r} and postprocess.scores {scores[1]!r}")
     if problems:
         raise _unusable(first_five(problems))
-    return {**sections, "model": _without_weights(sections["model"]), "image": image}
+    return {**sections, "model": {**with_norm(sections["model"]), "weights": None}, "image": image}
 
 
 def loss_config_from(text: str) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def loss_config_from(text: str) -> dict[str, Any]:
         # Only now are targets looked at, and still only their source.
         run = read_signature("retina.settings.RunSettings")
         mistakes = [*check_nodes({"loss": loss}), *check_settings({"loss": loss}, run)]
-        problems = [mistake.what for mistake in mistakes]
+        problems = [str(mistake) for mistake in mistakes]
     if problems:
         raise _unusable(first_five(problems))
     return loss
@@ -171,12 +171,6 @@ def _unsafe(path: str, value: Any, section: str | None) -> list[str]:
     if value is not None and not isinstance(value, bool | int | float | str):
         return [f"{path} is a {type(value).__name__}"]
     return []
-
-
-def _without_weights(model: dict[str, Any]) -> dict[str, Any]:
-    """Return ``model`` without the pretrained weights that its training began with: the checkpoint's follow."""
-    norm = resolve_norm(str(model.get("norm", "auto")), model.get("weights", "imagenet"))
-    return {**model, "norm": norm, "weights": None}
 
 
 def _without_shares(dataset: dict[str, Any]) -> dict[str, Any]:

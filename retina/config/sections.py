@@ -8,8 +8,9 @@ from typing import Any, TypeVar, get_type_hints
 
 import yaml
 
-from retina.config.signatures import Signature
+from retina.config.signatures import Signature, read_signature
 from retina.errors import ConfigError
+from retina.settings import resolve_norm
 
 T = TypeVar("T")
 
@@ -51,6 +52,14 @@ def construct(settings: type[T], values: Mapping[str, Any]) -> T:
         )
     except (TypeError, ValueError) as error:
         raise ConfigError(f"the settings cannot be used: {error}") from error
+
+
+def with_norm(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the section ``model`` with what ``norm=auto`` means, where its backbone has a choice of norms."""
+    signature = read_signature(str(model["backbone"].get("_target_")))
+    if signature is None or "norm" not in signature.parameters:
+        return dict(model)
+    return {**model, "norm": resolve_norm(str(model.get("norm", "auto")), model.get("weights", "imagenet"))}
 
 
 def as_text(settings: Any, sections: Mapping[str, Any]) -> str:

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from retina.ranges import AtLeast1, checked
 from retina.structures import AnchorTargets, Batch, BoxTargets, ImageBatch, Sample
 
 Assign = Callable[[tuple[int, int], Sequence[BoxTargets]], AnchorTargets]
 
 
+@checked
 @dataclass(frozen=True)
 class Collate:
     """Pad images at the right and at the bottom to one canvas and give its anchors their targets.
@@ -21,11 +23,7 @@ class Collate:
     """
 
     assigner: Assign
-    size_divisor: int = 32  # so that every level up to stride 32 has whole cells
-
-    def __post_init__(self) -> None:
-        if self.size_divisor < 1:
-            raise ValueError(f"size_divisor must be at least 1, got {self.size_divisor}")
+    size_divisor: AtLeast1 = 32  # so that every level up to stride 32 has whole cells
 
     def __call__(self, samples: list[Sample]) -> Batch:
         """Return the batch of ``samples`` on the smallest canvas that holds them all."""

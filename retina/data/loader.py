@@ -44,15 +44,11 @@ class AugmentedImages(Dataset[Sample]):
 class BatchLoader(DataLoader):
     """A DataLoader of whole batches that raises a loader process's error as it was raised there.
 
-    torch builds the error anew from one text, which would lose its parts; so it travels as a value.
+    torch would build the error anew from one text and lose its parts; so it travels as a value.
     """
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
-        """Start the processes and return an iterator over the batches.
-
-        Raises:
-            RetinaError: as raised in the loader process, whose traceback is among the error's notes.
-        """
+        """Start the processes; a RetinaError is raised with the traceback of its process among its notes."""
         return _raise_errors(super().__iter__())
 
 
@@ -69,9 +65,7 @@ def build_train_loader(
     """Return an iterable over the batches of ``sampler``.
 
     Args:
-        dataset: the images.
-        augment: what is done to them.
-        collate: makes a batch of samples, in the loader's processes.
+        dataset, augment, collate: the images, what is done to them, and what makes a batch of them, in the processes.
         sampler: yields the keys of one batch at a time.
         workers: processes; 0 loads in the calling process.
         pin_memory: put batches into page-locked memory, for copies to a GPU.
@@ -152,13 +146,12 @@ def _prepare_process(_: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
+def _box_targets(*arrays: Any) -> BoxTargets:
+    return BoxTargets(*map(torch.from_numpy, arrays))
+
+
 def _reduce_box_targets(targets: BoxTargets) -> tuple[Any, ...]:
-    arrays = tuple(tensor.numpy() for tensor in (targets.boxes, targets.labels, targets.crowd_boxes))
-    return _box_targets_from_numpy, arrays
-
-
-def _box_targets_from_numpy(boxes: Any, labels: Any, crowd_boxes: Any) -> BoxTargets:
-    return BoxTargets(torch.from_numpy(boxes), torch.from_numpy(labels), torch.from_numpy(crowd_boxes))
+    return _box_targets, tuple(part.numpy() for part in (targets.boxes, targets.labels, targets.crowd_boxes))
 
 
 # Tensors go between processes by one shared-memory file each: three small ones an image would cost more than the

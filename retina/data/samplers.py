@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from torch.utils.data import Sampler
 
+from retina.ranges import AtLeast1, Count, checked
+
 # Sets the draw of a step's size apart from those of an epoch's order and of an image's augmentation.
 _STEP_SIZE = 0x512E
 
@@ -45,16 +47,17 @@ class KeyedBatchSampler(Sampler[list[SampleKey]]):
     ranks.
     """
 
+    @checked
     def __init__(
         self,
         images: EpochOrders | int,
         *,
-        batch_size: int,
-        accumulate: int = 1,
+        batch_size: AtLeast1,
+        accumulate: AtLeast1 = 1,
         rank: int = 0,
-        world_size: int = 1,
+        world_size: AtLeast1 = 1,
         seed: int = 0,
-        start: int = 0,
+        start: Count = 0,
         sizes: Sequence[tuple[int, int]] = (),
     ) -> None:
         """Make the stream from ``start`` on.
@@ -63,8 +66,7 @@ class KeyedBatchSampler(Sampler[list[SampleKey]]):
             images: orders of their epochs; a number means that so many images come once an epoch, in random order.
             batch_size: images of one optimizer step over all ranks.
             accumulate: micro-batches of one optimizer step.
-            rank: whose share it is, of ``world_size``.
-            world_size: number of ranks.
+            rank: whose share it is, of ``world_size`` ranks.
             seed: what the orders are keyed by.
             start: images already seen.
             sizes: (short side, long side) of which one is drawn for each optimizer step; empty: none is given.
@@ -72,13 +74,11 @@ class KeyedBatchSampler(Sampler[list[SampleKey]]):
         orders = uniform_orders(images) if isinstance(images, int) else images
         if orders.length < 1:
             raise ValueError(f"num_images must be at least 1, got {orders.length}")
-        if batch_size < 1 or accumulate < 1 or batch_size % (world_size * accumulate):
+        if batch_size % (world_size * accumulate):
             parts = f"world_size x accumulate = {world_size} x {accumulate}"
             raise ValueError(f"batch_size must be a multiple of {parts}, got {batch_size}")
         if not 0 <= rank < world_size:
             raise ValueError(f"rank must lie in [0, {world_size}), got {rank}")
-        if start < 0:
-            raise ValueError(f"start must be at least 0, got {start}")
         self.orders, self.batch_size, self.accumulate = orders, batch_size, accumulate
         self.rank, self.world_size = rank, world_size
         self.seed, self.start, self.sizes = seed, start, tuple(sizes)
@@ -103,10 +103,9 @@ class EvalBatchSampler(Sampler[list[SampleKey]]):
     Upright images come after the others: a batch that mixes the two is mostly padding.
     """
 
-    def __init__(self, sizes: np.ndarray, *, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
+    @checked
+    def __init__(self, sizes: np.ndarray, *, batch_size: AtLeast1, rank: int = 0, world_size: AtLeast1 = 1) -> None:
         """Args: ``sizes`` ``(n, 2)`` heights and widths of the images; ``batch_size`` images at once a rank."""
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         if not 0 <= rank < world_size:
             raise ValueError(f"rank must lie in [0, {world_size}), got {rank}")
         order = np.argsort(sizes[:, 0] > sizes[:, 1], kind="stable")

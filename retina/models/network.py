@@ -9,9 +9,8 @@ import torch
 from torch import nn
 
 from retina.build import build
-from retina.config.signatures import read_signature
+from retina.config.sections import with_norm
 from retina.machine import Machine
-from retina.settings import resolve_norm
 
 
 def build_model(
@@ -24,10 +23,10 @@ def build_model(
     load_weights: bool = True,
 ) -> nn.Module:
     """Build the network of the section ``model`` on its device; ``load_weights`` False: a checkpoint brings them."""
+    node = with_norm(node)
     backbone = node["backbone"]
-    signature = read_signature(backbone["_target_"])
-    if signature is not None and "norm" in signature.parameters:
-        backbone = {**backbone, "norm": resolve_norm(node.get("norm", "auto"), node.get("weights"))}
+    if node.get("norm", "auto") != "auto":
+        backbone = {**backbone, "norm": node["norm"]}
     model = build(
         {**node, "backbone": backbone}, num_classes=num_classes, num_anchors=num_anchors, load_weights=load_weights
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ class Ema:
         """Args: ``decay``: 0 means the newest weights."""
         self.decay = decay
         self.num_updates = 0
-        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.model = deepcopy(model).eval().requires_grad_(False)
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:

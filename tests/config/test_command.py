@@ -249,6 +249,7 @@ def test_a_resumed_run_composes_nothing(empty_folder: Path, runs: Runs, composed
 def test_words_from_python_are_those_of_the_command_line(runs: Runs) -> None:
     call_command("train", ["train.seed=4"])
     assert runs.settings[0].train.seed == 4
+    assert runs.command_lines == [["train", "train.seed=4"]]
     with pytest.raises(ConfigError, match="optimizer.lr must be a number"):
         call_command("train", ["optimizer.lr=fast"])
     with pytest.raises(LookupError, match="there is no command 'tarin'"):
@@ -278,7 +279,7 @@ def test_a_setting_may_be_typed_by_its_former_name(runs: Runs, capsys) -> None:
     assert run_command("train", ["loss/box=sum", "+loss.box.terms.l1.focal_gamma=1"]) == 2
     told = capsys.readouterr().err
     assert "there is no setting loss.box.terms.l1.focal_gamma" in told
-    assert "loss.focal_gamma" in told
+    assert "did you mean loss.focal_gamma?" in told
 
 
 # Hydra's own features

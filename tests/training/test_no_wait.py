@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import _disable_current_modes
 
@@ -28,6 +30,7 @@ from retina.models.lazy_tower.plan import TowerCells, plan_tower
 from retina.models.retinanet import build_retinanet
 from retina.settings import RunSettings, TrainSettings
 from retina.structures import Batch, BoxTargets, ImageBatch
+from retina.training import ema as ema_module
 from retina.training.optimizers import build_sgd
 from retina.training.progress import RunLength
 from retina.training.schedules import MultiStep
@@ -56,7 +59,14 @@ def no_values(monkeypatch) -> Iterator[None]:
         with _disable_current_modes():  # where values are
             return plan_tower(*arguments, **settings)
 
+    def copy_without_memory(model: nn.Module) -> nn.Module:
+        # torch's copy reads the memory of a tensor, and these have none: the process would crash now and then.
+        copies: dict[int, Any] = {id(buffer): buffer.clone() for buffer in model.buffers()}
+        copies |= {id(each): nn.Parameter(each.detach().clone(), each.requires_grad) for each in model.parameters()}
+        return deepcopy(model, copies)
+
     monkeypatch.setattr(lazy_subnet, "plan_tower", plan_on_the_host)
+    monkeypatch.setattr(ema_module, "deepcopy", copy_without_memory)
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         monkeypatch.setattr(Batch, "to", lambda batch, device, non_blocking: batch._map(mode.from_tensor))
         yield
