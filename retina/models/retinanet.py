@@ -110,8 +110,8 @@ def build_retinanet(
     prior: OpenShare = 0.01,
     scores: Literal["sigmoid", "softmax"] = "sigmoid",
     box_tower: Literal["lazy", "dense"] = "lazy",
-    pixel_mean: Sequence[float] | None = None,
-    pixel_std: Sequence[Above0] | None = None,
+    pixel_mean: tuple[float, float, float] | None = None,
+    pixel_std: tuple[Above0, Above0, Above0] | None = None,
 ) -> RetinaNet:
     """Wire a RetinaNet for ``num_classes`` classes and ``num_anchors`` anchors a cell.
 
