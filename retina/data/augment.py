@@ -41,7 +41,6 @@ class Images(Protocol):
 
     def sample(self, index: int, shrink: Shrink | None = None) -> Sample:
         """Return image ``index``, decoded as many times smaller as ``shrink`` says."""
-        ...
 
 
 class Augment:
