@@ -146,10 +146,6 @@ class AugmentUntil:
     def __call__(self, key: SampleKey, images: Images) -> Sample:
         return self.of(key.epoch)(key, images)
 
-    def resize(self, sample: Sample) -> Sample:
-        """Return ``sample`` after the resize alone."""
-        return self.then.resize(sample)
-
 
 def _to_rows(targets: BoxTargets, height: int, width: int) -> np.ndarray:
     """Return ``(n + c, 6)`` rows as albumentations wants them, without what has no width or height in its numbers.
