@@ -98,7 +98,8 @@ def _is_override(node: ast.AST) -> bool:
     is_property = any(_dotted(decorator).endswith("property") for decorator in getattr(node, "decorator_list", ()))
     if is_property and len(getattr(node, "body", ())) == 1:
         return True
-    theirs = {"forward", "extra_repr", "train", "per_box", "present", "miss", "additive", "holds", "sentence"}
+    theirs = {"apply", "apply_to_bboxes", "get_params", "get_params_dependent_on_data"}  # albumentations'
+    theirs |= {"forward", "extra_repr", "train", "per_box", "present", "miss", "additive", "holds", "sentence"}
     return getattr(node, "name", "") in theirs | _interface_methods()
 
 

@@ -41,7 +41,6 @@ class Images(Protocol):
 
     def sample(self, index: int, shrink: Shrink | None = None) -> Sample:
         """Return image ``index``, decoded as many times smaller as ``shrink`` says."""
-        ...
 
 
 class Augment:
@@ -146,10 +145,6 @@ class AugmentUntil:
 
     def __call__(self, key: SampleKey, images: Images) -> Sample:
         return self.of(key.epoch)(key, images)
-
-    def resize(self, sample: Sample) -> Sample:
-        """Return ``sample`` after the resize alone."""
-        return self.then.resize(sample)
 
 
 def _to_rows(targets: BoxTargets, height: int, width: int) -> np.ndarray:

@@ -82,7 +82,6 @@ class StandIns:
     """
 
     def __init__(self, dataset: DetectionDataset, *, seed: int, epoch: int) -> None:
-        """Args: ``seed`` and ``epoch`` of the random order."""
         self.dataset, self.seed, self.epoch = dataset, seed, epoch
         self.replaced: list[str] = []  # what was wrong with each image that could not be used
 

@@ -37,8 +37,8 @@ SMALLEST = 4 << 20  # bytes
 NOT_WRITTEN = note(
     "cache-not-written",
     "{cache|caches} of the annotations could not be written",
-    outcome="the file is parsed at every start, and every loader process that is spawned has its own copy",
-    fix="make the folder of the annotations or ~/.cache writable",
+    "the file is parsed at every start, and every loader process that is spawned has its own copy",
+    "make the folder of the annotations or ~/.cache writable",
 )
 
 # A file that was changed twice within the clock's resolution looks unchanged: younger ones are hashed again.
@@ -49,9 +49,7 @@ _ABANDONED_S = 24 * 3600  # what is half made and older was left by a process th
 def open_annotations(path: str | Path, *, on_bad_box: OnBadBox = "clip") -> Annotations:
     """Return the content of a COCO file, mapped from its cache; the first to open a large file makes the cache.
 
-    Args:
-        path: the annotation file, or an address such as ``s3://bucket/instances.json``.
-        on_bad_box: see :func:`retina.data.annotations.build_annotations`.
+    ``path`` may be an address such as ``s3://bucket/instances.json``; ``on_bad_box`` as of :func:`build_annotations`.
 
     Raises:
         DataError: there are errors among the findings.
@@ -80,13 +78,10 @@ def _judged(annotations: Annotations, on_bad_box: str) -> Annotations:
 
 def _stamp(path: str | Path) -> dict[str, Any] | None:
     """Return what tells that a file is the one seen before without reading it; None where no cache is kept."""
-    if is_remote(path):
-        try:
-            size, version = size_and_version(str(path))
-        except OSError:
-            return None
-        return {"size": size, "version": version} if size >= SMALLEST else None
     try:
+        if is_remote(path):
+            size, version = size_and_version(str(path))
+            return {"size": size, "version": version} if size >= SMALLEST else None
         status = os.stat(path)
     except OSError:
         return None

@@ -46,11 +46,10 @@ class DetectionDataset:
             images: the folder of the images, or an address such as ``s3://bucket/train2017``; None where only the
                 annotations are wanted.
             annotations: a COCO annotation file, or annotations of any format that were read already.
-            name: the data set's name, for messages and folders.
-            split: ``train``, ``val`` or ``test``, for messages and folders.
+            name: the data set's name, for messages and folders, as ``split`` (``train``, ``val`` or ``test``).
             exif: ``ignore`` (pixels as stored) or ``apply`` (turned as the camera noted); the boxes must belong to it.
-            on_bad_box: ``clip``, ``drop`` or ``error``, see :func:`build_annotations`; of a file only.
-            on_bad_image: ``skip`` or ``error``: what training does where :meth:`sample` raises.
+            on_bad_box: see :func:`build_annotations`; of a file only.
+            on_bad_image: what training does where :meth:`sample` raises.
             check_folder: raise where none of the first images is in the folder.
 
         Raises:
@@ -90,7 +89,7 @@ class DetectionDataset:
 
     @property
     def notes(self) -> list[str]:
-        return list(self.annotations.notes)
+        return list(map(str, self.findings))
 
     def image_file(self, index: int) -> Path:
         """Return the file of image ``index`` on disk; DataError where it is missing or not allowed."""
@@ -106,9 +105,7 @@ class DetectionDataset:
     def sample(self, index: int, shrink: Shrink | None = None) -> Sample:
         """Return image ``index`` with its boxes, clipped to the image; crowds apart.
 
-        Args:
-            index: which image.
-            shrink: says how many times smaller a JPEG may be decoded, its boxes with it; None: as stored.
+        ``shrink`` says how many times smaller a JPEG may be decoded, its boxes with it; None: as stored.
 
         Raises:
             DataError: the image is missing, cannot be decoded or has another size than the annotation file says.
@@ -139,24 +136,15 @@ class DetectionDataset:
         Annotation ids are renumbered from 1: pycocotools takes a match with annotation 0 for no match.
         """
         owners = self.image_ids.repeat(np.diff(self.offsets)).tolist()
-        objects = zip(owners, self.labels.tolist(), self.boxes.tolist(), self.areas.tolist(), strict=True)
+        crowd = map(int, self.crowd)
+        rows = zip(owners, self.labels.tolist(), self.boxes.tolist(), self.areas.tolist(), crowd, strict=True)
+        keys = ("id", "image_id", "category_id", "bbox", "area", "iscrowd")
         annotations = [
-            {
-                "id": number,
-                "image_id": image_id,
-                "category_id": self.category_ids[label],
-                "bbox": box,
-                "area": area,
-                "iscrowd": int(self.crowd[number - 1]),
-            }
-            for number, (image_id, label, box, area) in enumerate(objects, start=1)
+            dict(zip(keys, (number, image_id, self.category_ids[label], *rest), strict=True))
+            for number, (image_id, label, *rest) in enumerate(rows, start=1)
         ]
-        images = [
-            {"id": image_id, "file_name": file_name, "height": height, "width": width}
-            for image_id, file_name, (height, width) in zip(
-                self.image_ids.tolist(), self.file_names, self.sizes.tolist(), strict=True
-            )
-        ]
+        sizes = zip(self.image_ids.tolist(), self.file_names, self.sizes.tolist(), strict=True)
+        images = [{"id": i, "file_name": name, "height": size[0], "width": size[1]} for i, name, size in sizes]
         categories = [{"id": i, "name": name} for i, name in zip(self.category_ids, self.class_names, strict=True)]
         return {"info": {}, "images": images, "annotations": annotations, "categories": categories}
 
@@ -194,7 +182,7 @@ class DetectionDataset:
         return self.annotations.image_place(index).text
 
     def _size_error(self, index: int, path: str, stored: tuple[int, int]) -> DataError:
-        height, width = (int(side) for side in self.sizes[index])
+        height, width = self.sizes[index].tolist()
         if (width, height) == stored and self.exif == "ignore":
             fix = "if the boxes were drawn on the turned picture, set dataset.exif=apply"
         else:

@@ -92,22 +92,23 @@ class Findings:
         if place and len(known) < NUM_SHOWN:
             known.append(Place(place) if isinstance(place, str) else place)
 
+    def add_some(self, fault: Fault, places: Iterable[Place | str], count: int) -> None:
+        """Count ``count`` more of ``fault``, of which ``places`` are the first."""
+        for place in places:
+            self.add(fault, place, count=0)
+        self.add(fault, count=count)
+
     def add_each(
         self, fault: Fault, positions: Sequence[int] | np.ndarray, place: Callable[[int], Place | str]
     ) -> None:
         """Count every one of ``positions`` and name the first with ``place``."""
-        for position in positions[:NUM_SHOWN]:
-            self.add(fault, place(int(position)))
-        if len(positions) > NUM_SHOWN:
-            self.add(fault, count=len(positions) - NUM_SHOWN)
+        if len(positions):
+            self.add_some(fault, (place(int(position)) for position in positions[:NUM_SHOWN]), len(positions))
 
     def extend(self, findings: Iterable[Finding]) -> None:
         """Add what was found elsewhere in the same file."""
         for finding in findings:
-            for place in finding.places:
-                self.add(finding.fault, place)
-            if rest := finding.count - len(finding.places):
-                self.add(finding.fault, count=rest)
+            self.add_some(finding.fault, finding.places, finding.count)
 
     def all(self) -> tuple[Finding, ...]:
         """Return what was found, errors first, then warnings, then notes, each in the order of the first place."""

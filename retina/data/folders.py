@@ -33,14 +33,15 @@ class Opened:
         cls, annotations: Annotations | None, findings: tuple[Finding, ...], images: Path | str, **settings: Any
     ) -> Opened:
         """Return what was read; ``settings`` are those of :class:`DetectionDataset`."""
-        if annotations is None:
-            return cls(settings["split"], None, findings)
-        try:
-            # Without findings, so that the images are looked at also where the annotations have errors.
-            sound = replace(annotations, findings=())
-            return cls(settings["split"], DetectionDataset(images, sound, check_folder=False, **settings), findings)
-        except DataError as error:
-            return cls(settings["split"], None, (*findings, _unreadable(annotations.source, error)))
+        dataset = None
+        if annotations is not None:
+            try:
+                # Without findings, so that the images are looked at also where the annotations have errors.
+                sound = replace(annotations, findings=())
+                dataset = DetectionDataset(images, sound, check_folder=False, **settings)
+            except DataError as error:
+                findings = (*findings, _unreadable(annotations.source, error))
+        return cls(settings["split"], dataset, findings)
 
     @classmethod
     def failed(cls, name: str, split: str, error: DataError) -> Opened:

@@ -36,15 +36,11 @@ _BEFORE_NO_FRAME = {0xD9, 0xDA}  # end of image, start of scan
 
 
 def image_path(folder: str, file_name: str, place: str) -> str:
-    """Return the path of an image that may be opened.
-
-    Args:
-        folder: the folder of the images, already resolved (``os.path.realpath``).
-        file_name: as in the annotation file, relative to ``folder``.
-        place: how an error names the image: ``image 17 'a.jpg'``.
+    """Return the path of the image ``file_name`` of ``folder``, which is resolved (``os.path.realpath``) already.
 
     Raises:
-        DataError: the file is missing, no regular file, or stands outside of ``folder`` (also through a link).
+        DataError: the file is missing, no regular file, or stands outside of ``folder`` (also through a link);
+            ``place`` is how it names the image.
     """
     path = os.path.join(folder, file_name)
     try:
@@ -68,13 +64,6 @@ def image_path(folder: str, file_name: str, place: str) -> str:
     return path
 
 
-def encoded_image(path: str) -> np.ndarray:
-    """Return the ``(bytes,)`` uint8 content of a file on disk, or at an address such as ``s3://bucket/a.jpg``."""
-    if remote.is_remote(path):
-        return np.frombuffer(remote.read_bytes(path), dtype=np.uint8)
-    return np.fromfile(path, dtype=np.uint8)
-
-
 def read_image(path: str, place: str, *, exif: str = "ignore") -> np.ndarray:
     """Return ``(H, W, 3)`` uint8 RGB pixels as stored, for the rest as :func:`read_shrunk`."""
     return read_shrunk(path, place, exif=exif)[0]
@@ -87,18 +76,15 @@ def read_shrunk(
 
     Grey images get three equal channels, transparency is dropped.
 
-    Args:
-        path: as returned by :func:`image_path`, or an address.
-        place: how an error names the image.
-        exif: ``ignore`` (the pixels as stored) or ``apply`` (turned as the camera noted, the size too).
-        shrink: says how many times smaller a JPEG may be decoded; sides are rounded up. None: as stored.
+    ``path`` may be an address. ``shrink`` says how many times smaller a JPEG may be decoded; sides are rounded up.
 
     Raises:
         DataError: the file cannot be read or decoded.
     """
     try:
         # imdecode of the bytes, not imread: imread cannot open every unicode name on every system.
-        encoded = encoded_image(path)
+        is_remote = remote.is_remote(path)
+        encoded = np.frombuffer(remote.read_bytes(path), np.uint8) if is_remote else np.fromfile(path, np.uint8)
         stored, denominator = _plan(encoded, exif, shrink)
         flags = COLOR_FLAGS[denominator] | EXIF_POLICIES[exif]
         image = cv2.imdecode(encoded, flags) if encoded.size else None
@@ -121,8 +107,7 @@ def read_shrunk(
 
 def _plan(encoded: np.ndarray, exif: str, shrink: Shrink | None) -> tuple[tuple[int, int], int]:
     """Return the stored (height, width), as far as it is needed, and how many times smaller to decode."""
-    stored = jpeg_size(encoded.data) if shrink is not None else None
-    if shrink is None or stored is None:
+    if shrink is None or (stored := jpeg_size(encoded.data)) is None:
         return (0, 0), 1
     denominator = shrink(*stored)
     height, width = reduced_size(*stored, denominator)

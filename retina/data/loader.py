@@ -62,14 +62,10 @@ def build_train_loader(
     pin_memory: bool,
     on_bad_image: str = "error",
 ) -> BatchLoader:
-    """Return an iterable over the batches of ``sampler``.
+    """Return an iterable over the batches of ``sampler``, which yields the keys of one batch at a time.
 
-    Args:
-        dataset, augment, collate: the images, what is done to them, and what makes a batch of them, in the processes.
-        sampler: yields the keys of one batch at a time.
-        workers: processes; 0 loads in the calling process.
-        pin_memory: put batches into page-locked memory, for copies to a GPU.
-        on_bad_image: ``error``, or ``skip``: another image stands in, and the batch says so.
+    ``workers``: processes; 0 loads in the calling process. ``pin_memory``: put batches into page-locked memory, for
+    copies to a GPU. ``on_bad_image``: ``error``, or ``skip``: another image stands in, and the batch says so.
     """
     return BatchLoader(
         _Batches(AugmentedImages(dataset, augment, on_bad_image=on_bad_image), collate),

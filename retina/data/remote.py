@@ -26,15 +26,9 @@ def is_remote(path: str | Path | None) -> bool:
 
 
 def join(root: str, name: str, place: str = "") -> str:
-    """Return the address of file ``name`` below ``root``.
+    """Return the address of file ``name`` below ``root``; DataError, which calls it ``place``, where it leads outside.
 
-    Args:
-        root: an address such as ``s3://bucket/coco``.
-        name: relative to ``root``, as in an annotation file.
-        place: how an error names the image.
-
-    Raises:
-        DataError: ``name`` leads outside of ``root``.
+    ``root`` is an address such as ``s3://bucket/coco``.
     """
     # A name with a protocol of its own, or with the escapes that servers undo, could be understood as another place.
     if leaves_folder(name) or is_remote(name) or "::" in name or leaves_folder(_unescaped(name)):
@@ -53,23 +47,13 @@ def exists(url: str) -> bool:
 
 
 def read_bytes(url: str) -> bytes:
-    """Return the content of the file at ``url``.
-
-    Raises:
-        OSError: it is missing or cannot be read.
-        DataError: the protocol is unknown or a package for it is missing.
-    """
+    """Return the content of the file at ``url``; OSError where that fails, DataError where a package is missing."""
     filesystem, path = _filesystem(url)
     return bytes(filesystem.cat_file(path))
 
 
 def read_chunks(path: str | Path) -> Iterator[bytes]:
-    """Yield the bytes of a file on disk or at an address, in order.
-
-    Raises:
-        OSError: it is missing or cannot be read.
-        DataError: it is no regular file; see :func:`read_bytes`.
-    """
+    """Yield the bytes of a file on disk or at an address, in order; raises as :func:`read_bytes`."""
     if is_remote(path):
         filesystem, inside = _filesystem(str(path))
         file = filesystem.open(inside, "rb")
@@ -94,21 +78,15 @@ def _filesystem(url: str) -> tuple[Any, str]:
     protocol = re.split(r"::|://", url, maxsplit=1)[0]
     try:
         from fsspec.core import url_to_fs
-    except ImportError:
-        needed = " ".join(["fsspec", *[_PACKAGES[name] for name in (protocol,) if name in _PACKAGES]])
-        raise DataError(
-            f"{protocol}:// cannot be read: {url}",
-            why="the package fsspec is not installed",
-            fix=f"pip install {needed}",
-        ) from None
-    try:
+
         filesystem, path = url_to_fs(url)
     except ImportError as error:
-        package = _PACKAGES.get(protocol, f"the package for {protocol}://")
+        no_fsspec = (error.name or "").partition(".")[0] == "fsspec"
+        package = _PACKAGES.get(protocol, "" if no_fsspec else f"the package for {protocol}://")
         raise DataError(
             f"{protocol}:// cannot be read: {url}",
-            why=f"a package is missing ({error})",
-            fix=f"pip install fsspec {package}",
+            why="the package fsspec is not installed" if no_fsspec else f"a package is missing ({error})",
+            fix=f"pip install fsspec {package}".rstrip(),
         ) from None
     except ValueError as error:
         raise DataError(

@@ -60,16 +60,11 @@ class KeyedBatchSampler(Sampler[list[SampleKey]]):
         start: Count = 0,
         sizes: Sequence[tuple[int, int]] = (),
     ) -> None:
-        """Make the stream from ``start`` on.
+        """Make the stream from ``start`` (images already seen) on.
 
-        Args:
-            images: orders of their epochs; a number means that so many images come once an epoch, in random order.
-            batch_size: images of one optimizer step over all ranks.
-            accumulate: micro-batches of one optimizer step.
-            rank: whose share it is, of ``world_size`` ranks.
-            seed: what the orders are keyed by.
-            start: images already seen.
-            sizes: (short side, long side) of which one is drawn for each optimizer step; empty: none is given.
+        ``images``: orders of their epochs; a number means that so many images come once an epoch, in random order.
+        ``batch_size``: images of one optimizer step over all ranks and its ``accumulate`` micro-batches.
+        ``sizes``: (short side, long side) of which one is drawn for each optimizer step; empty: none is given.
         """
         orders = uniform_orders(images) if isinstance(images, int) else images
         if orders.length < 1:

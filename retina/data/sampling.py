@@ -178,11 +178,7 @@ def grouped_order(shapes: np.ndarray, *, group_size: int, seed: int, epoch: int)
     Group ``g`` is positions ``g * group_size`` on of the whole stream, so the first of an epoch's images may complete a
     group that the epoch before began.
 
-    Args:
-        shapes: ``(n,)`` whole numbers from 0 on, neighbours being similar.
-        group_size: images of a group.
-        seed: what the order is keyed by.
-        epoch: which epoch.
+    ``shapes``: ``(n,)`` whole numbers from 0 on, neighbours being similar.
     """
     num_images = len(shapes)
     shuffled = epoch_order(num_images, seed=seed, epoch=epoch)

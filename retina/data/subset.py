@@ -18,11 +18,6 @@ def subset(dataset: DetectionDataset, fraction: ShareAbove0, *, seed: Count = 0)
 
     Of one seed, a smaller share is part of a larger one. How many images are left out stands among the findings, and
     the fingerprint tells the share.
-
-    Args:
-        dataset: the whole.
-        fraction: in (0, 1].
-        seed: which share.
     """
     count = max(1, round(fraction * len(dataset)))
     if count == len(dataset):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from retina.data.catalogue import IMAGE_SIDES_SWAPPED
+from retina.data.catalogue import IMAGE_SIDES_SWAPPED, IMAGE_WRONG_SIZE
 from retina.data.coco.file import inspect_coco
 from retina.doctor.corrections import Changes, correct
 from retina.doctor.examine import Examination, SplitExam
@@ -39,8 +39,10 @@ def _seen_in_images(exam: SplitExam) -> tuple[dict[int, tuple[int, int]], list[i
     """Return, by id, the true sizes of images of another size than said, and the images that cannot be read."""
     if exam.images is None or exam.dataset is None:
         return {}, []
-    ids, sizes = exam.dataset.image_ids, exam.images.pixel_sizes()
-    readable = {*sizes, *exam.images.indices(IMAGE_SIDES_SWAPPED)}
+    ids, wrong, swapped = exam.dataset.image_ids, IMAGE_WRONG_SIZE.name, IMAGE_SIDES_SWAPPED.name
+    found = {each.index: {fault.name for fault, _ in each.faults} for each in exam.images.seen}
+    sizes = {each.index: each.header.size for each in exam.images.seen if each.header and wrong in found[each.index]}
+    readable = {*sizes, *(index for index, names in found.items() if swapped in names)}
     bad = [int(ids[each.index]) for each in exam.images.seen if each.is_bad and each.index not in readable]
     return {int(ids[index]): size for index, size in sizes.items()}, bad
 

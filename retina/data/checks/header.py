@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -124,14 +122,6 @@ def _start_of_scan(content: bytes) -> int:
     while place + 4 <= len(content) and content[place] == 0xFF and content[place + 1] != 0xDA:
         place += 1 if content[place + 1] == 0xFF else 2 + int.from_bytes(content[place + 2 : place + 4], "big")
     return place
-
-
-@contextmanager
-def without_size_warnings() -> Iterator[None]:
-    """Silence Pillow about large images; it still refuses the huge ones."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        yield
 
 
 def _orientation(image: Image.Image) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -12,17 +13,10 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from retina.data import catalogue
-from retina.data.checks.header import (
-    Header,
-    HugeImage,
-    UnknownImage,
-    is_complete,
-    may_be_truncated,
-    read_header,
-    without_size_warnings,
-)
+from retina.data.checks.header import Header, HugeImage, UnknownImage, is_complete, may_be_truncated, read_header
 from retina.data.dataset import DetectionDataset
 from retina.data.findings import Fault, Finding, Findings
 from retina.data.images import read_image
@@ -61,18 +55,6 @@ class ImageCheck:
     findings: tuple[Finding, ...]
     seen: Sequence[Seen]  # of the images that were looked at
 
-    def indices(self, fault: Fault) -> list[int]:
-        """Return the positions of the images of one fault."""
-        return [each.index for each in self.seen if any(fault is other for other, _ in each.faults)]
-
-    def pixel_sizes(self) -> dict[int, tuple[int, int]]:
-        """Return (height, width) in pixels, by position, of images of another size than the annotations say."""
-        return {
-            each.index: each.header.size
-            for each in self.seen
-            if each.header is not None and any(fault is catalogue.IMAGE_WRONG_SIZE for fault, _ in each.faults)
-        }
-
 
 def check_images(
     dataset: DetectionDataset, *, depth: Depth, indices: Sequence[int] | None = None, track: Track = untracked
@@ -83,13 +65,13 @@ def check_images(
     duplicates are found by.
     """
     chosen = range(len(dataset)) if indices is None else indices
-    look = _look_at_all if depth == "all" else _look_at_header
     workers = min(8, 2 * (os.cpu_count() or 1))  # reading and decoding do not hold the interpreter
     threads = cv2.getNumThreads()
-    with without_size_warnings(), ThreadPoolExecutor(workers) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # it still refuses the huge ones
         cv2.setNumThreads(1)
         try:
-            results = pool.map(lambda index: look(dataset, index), chosen)
+            results = pool.map(lambda index: _look(dataset, index, depth), chosen)
             seen = list(track(results, len(chosen), f"{dataset.split}: images"))
         finally:
             cv2.setNumThreads(threads)
@@ -98,11 +80,6 @@ def check_images(
         for fault, detail in each.faults:
             findings.add(fault, dataset.annotations.image_place(each.index, detail))
     return ImageCheck(findings.all(), seen)
-
-
-def place(dataset: DetectionDataset, index: int) -> str:
-    """Return how a message names an image: ``image 17 'a.jpg'``."""
-    return f"image {dataset.image_ids[index]} {dataset.file_names[index]!r}"
 
 
 def unchecked(file: str, count: int, reason: str) -> Finding:
@@ -133,7 +110,7 @@ def file_fault(dataset: DetectionDataset, index: int) -> tuple[str | None, Fault
     return None, catalogue.IMAGE_NOT_A_FILE if inside and not os.path.isfile(path) else catalogue.IMAGE_OUTSIDE_FOLDER
 
 
-def _look_at_header(dataset: DetectionDataset, index: int) -> Seen:
+def _look(dataset: DetectionDataset, index: int, depth: Depth) -> Seen:
     seen = Seen(index)
     path, fault = file_fault(dataset, index)
     if path is None:
@@ -141,47 +118,45 @@ def _look_at_header(dataset: DetectionDataset, index: int) -> Seen:
         return seen
     try:
         seen.header = read_header(path)
+        seen.faults = list(_header_faults(dataset, index, seen.header))
     except HugeImage:
         seen.faults = [(catalogue.IMAGE_HUGE, "")]
+        return seen
+    except UnknownImage:
+        if depth == "header":
+            _decode(dataset, seen, path)  # OpenCV knows formats that Pillow does not
     except OSError as error:
         seen.faults = [(catalogue.IMAGE_UNDECODABLE, error.strerror or str(error))]
-    except UnknownImage:
-        _decode(dataset, seen, path)  # OpenCV knows formats that Pillow does not
-    else:
-        seen.faults = list(_header_faults(dataset, index, seen.header))
+        return seen
+    if depth == "all":
+        _look_at_all(dataset, seen, path)
     return seen
 
 
-def _look_at_all(dataset: DetectionDataset, index: int) -> Seen:
-    seen = _look_at_header(dataset, index)
-    path, fault = file_fault(dataset, index)
-    if path is None or any(fault in (catalogue.IMAGE_HUGE, catalogue.IMAGE_UNDECODABLE) for fault, _ in seen.faults):
-        return seen
+def _look_at_all(dataset: DetectionDataset, seen: Seen, path: str) -> None:
     try:
         with open(path, "rb") as file:
             content = file.read()
     except OSError as error:
         seen.faults = [(catalogue.IMAGE_UNDECODABLE, error.strerror or str(error))]
-        return seen
+        return
     seen.digest = hashlib.blake2b(content, digest_size=16).digest()
     if seen.header is not None and may_be_truncated(content) and not is_complete(io.BytesIO(content)):
         seen.faults.append((catalogue.IMAGE_TRUNCATED, f"{len(content):,} bytes"))
-        return seen
-    image = _decode(dataset, seen, path)
-    if image is not None:
+    elif (image := _decode(dataset, seen, path)) is not None:
         gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         seen.thumbnail = cv2.resize(gray, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
-    return seen
+    elif seen.header is None:
+        seen.digest = None  # no image at all: no copy of another
 
 
 def _decode(dataset: DetectionDataset, seen: Seen, path: str) -> np.ndarray | None:
     """Decode as training does and note where that fails."""
     try:
-        image = read_image(path, place(dataset, seen.index), exif=dataset.exif)
+        image = read_image(path, dataset.annotations.image_place(seen.index).text, exif=dataset.exif)
     except DataError:
-        seen.faults.append(
-            (catalogue.IMAGE_UNDECODABLE, f"{seen.header.format} that OpenCV cannot read" if seen.header else "")
-        )
+        detail = f"{seen.header.format} that OpenCV cannot read" if seen.header else ""
+        seen.faults.append((catalogue.IMAGE_UNDECODABLE, detail))
         return None
     if seen.header is None and image.shape[:2] != tuple(dataset.sizes[seen.index]):
         seen.faults.append((catalogue.IMAGE_WRONG_SIZE, _sizes(image.shape[:2], dataset.sizes[seen.index])))
@@ -197,8 +172,8 @@ def _header_faults(dataset: DetectionDataset, index: int, header: Header) -> Ite
         yield catalogue.IMAGE_SIDES_SWAPPED if swapped else catalogue.IMAGE_WRONG_SIZE, _sizes(as_read, said)
     elif header.orientation != 1 and not apply:
         yield catalogue.IMAGE_TURNED, f"orientation {header.orientation}"
-    yield from ((fault, header.format if fault.name == "image-extension" else "")
-                for fault in header.oddities(dataset.file_names[index]))  # fmt: skip
+    for fault in header.oddities(dataset.file_names[index]):
+        yield fault, header.format if fault is catalogue.IMAGE_EXTENSION else ""
 
 
 def _sizes(pixels: Sequence[int], said: Sequence[int]) -> str:

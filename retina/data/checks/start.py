@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +27,8 @@ def check_before_training(datasets: Mapping[str, DetectionDataset], depth: str) 
     Bad images of the training split are tolerated as the trainer does it (``dataset.on_bad_image``); those of a split
     that is scored are not, since the score would be that of another data set.
 
-    Args:
-        datasets: by the name they have in the run; ``train`` is what is learned from.
-        depth: ``fast``: look for every file and read some headers; ``full``: decode every image; ``none``.
+    ``datasets`` are by the name they have in the run; ``train`` is what is learned from. ``depth`` ``fast``: look for
+    every file and read some headers; ``full``: decode every image; ``none``.
 
     Raises:
         DataError: there are images that the run would stop at.
@@ -38,14 +38,11 @@ def check_before_training(datasets: Mapping[str, DetectionDataset], depth: str) 
         if depth == "none" or not is_local(dataset):
             found[name] = ()
             continue
-        full = depth == "full"
-        findings = check_images(dataset, depth="all").findings if full else fast_check(dataset)
+        findings = check_images(dataset, depth="all").findings if depth == "full" else fast_check(dataset)
         if name == "train" and dataset.on_bad_image == "skip" and _are_few(findings, len(dataset)):
             findings = tuple(skipped(finding) for finding in findings)
-        # Gray images and their like are the doctor's to tell.
-        found[name] = tuple(
-            f for f in findings if f.fault.severity != "note" or f.fault.name == IMAGES_NOT_CHECKED.name
-        )
+        told = [f for f in findings if f.fault.severity != "note" or f.fault.name == IMAGES_NOT_CHECKED.name]
+        found[name] = tuple(told)  # gray images and their like are the doctor's to tell
     _refuse([finding for findings in found.values() for finding in findings])
     return found
 
@@ -75,13 +72,11 @@ def check_files(dataset: DetectionDataset) -> tuple[tuple[Finding, ...], np.ndar
     Folders are listed once instead of asking for every file.
     """
     findings, bad = Findings(str(dataset.images_root)), np.zeros(len(dataset), dtype=bool)
-    listed: dict[str, dict[str, bool]] = {}
     root = Path(os.path.realpath(str(dataset.images_root)))
+    listed = cache(lambda folder: _plain_files(root / folder, root))
     for index, file_name in enumerate(dataset.file_names):
         folder, _, name = file_name.rpartition("/")
-        if folder not in listed:
-            listed[folder] = _plain_files(root / folder, root)
-        filled = listed[folder].get(name)
+        filled = listed(folder).get(name)
         if filled:
             continue
         # Not plainly there: a link, a pipe, a name with other separators, or nothing; looked at one by one.
@@ -95,15 +90,13 @@ def check_files(dataset: DetectionDataset) -> tuple[tuple[Finding, ...], np.ndar
 def fast_check(dataset: DetectionDataset, *, max_headers: int = MAX_HEADERS) -> tuple[Finding, ...]:
     """Return what is wrong with the image files: all of them are looked for, ``max_headers`` are opened."""
     found, bad = check_files(dataset)
-    findings = Findings(str(dataset.images_root))
-    findings.extend(found)
     there = np.flatnonzero(~bad)
     chosen = there[np.linspace(0, len(there) - 1, min(max_headers, len(there))).round().astype(int)]
-    findings.extend(check_images(dataset, depth="header", indices=chosen.tolist()).findings)
-    if len(chosen) < len(there):
-        reason = f"the headers of {len(chosen):,} of {len(there):,} were read; python tools/doctor.py looks at all"
-        return (*findings.all(), unchecked(findings.file, len(there) - len(chosen), reason))
-    return findings.all()
+    findings = Findings(str(dataset.images_root))
+    findings.extend([*found, *check_images(dataset, depth="header", indices=chosen.tolist()).findings])
+    rest = len(there) - len(chosen)
+    reason = f"the headers of {len(chosen):,} of {len(there):,} were read; python tools/doctor.py looks at all"
+    return (*findings.all(), *([unchecked(findings.file, rest, reason)] if rest else []))
 
 
 def _plain_files(folder: Path, root: Path) -> dict[str, bool]:

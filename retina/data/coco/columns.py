@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 from retina.data.annotations import NO_ID
 from retina.data.catalogue import ANNOTATION_ID_UNUSABLE, AREA_ASSUMED
 from retina.data.coco.json_stream import DUPLICATE_KEYS
-from retina.data.coco.records import Problem, box_of, check_annotation, check_category, check_image, is_whole
+from retina.data.coco.records import CHECKS, box_of, check_annotation, is_whole
 from retina.data.file_names import leaves_folder
 from retina.data.findings import Fault
 from retina.data.flat_text import FlatText
@@ -21,17 +21,13 @@ from retina.errors import NUM_SHOWN
 SECTIONS = ("images", "annotations", "categories")
 
 
-class _NotSound(Exception):
-    """A batch of records that has to be looked at one by one."""
-
-
 @dataclass
 class RecordPlace:
     """Where something was found: the number of the record in its section and what the record says of itself."""
 
     section: str
     number: int
-    record: Any
+    record: dict[str, Any]  # ids and names, of an object
     found: str
 
 
@@ -62,23 +58,18 @@ class CocoColumns:
             read(records, number)
         self.counts[section] = number + len(records)
 
-    def remember(self, fault: Fault, place: RecordPlace) -> None:
-        """Count one more of ``fault``; the place is kept if it is among the first."""
-        count, places = self.problems.get(fault, (0, []))
-        if len(places) < NUM_SHOWN:
-            names = ("id", "image_id", "file_name", "name")
-            record = place.record if isinstance(place.record, dict) else {}
-            place.record = {key: record[key] for key in names if key in record}
-            places.append(place)
-        self.problems[fault] = (count + 1, places)
-
-    def _sound(self, section: str, records: Sequence[Any], number: int, check: Callable[[Any], list[Problem]]) -> Any:
+    def _sound(self, section: str, records: Sequence[Any], number: int) -> list[tuple[int, dict[str, Any]]]:
         """Return (number, record) of what can be used, and remember what is wrong with the others."""
         sound = []
         for index, record in enumerate(records, start=number):
-            problems = check(record)
+            problems = CHECKS[section](record)
             for fault, found in problems:
-                self.remember(fault, RecordPlace(section, index, record, found))
+                count, places = self.problems.get(fault, (0, []))
+                if len(places) < NUM_SHOWN:
+                    known = record if isinstance(record, dict) else {}
+                    named = {key: known[key] for key in ("id", "image_id", "file_name", "name") if key in known}
+                    places.append(RecordPlace(section, index, named, found))
+                self.problems[fault] = (count + 1, places)
             if not any(fault.severity == "error" for fault, _ in problems):
                 sound.append((index, record))
             elif section in self.left_out and isinstance(record, dict) and is_whole(record.get("id")):
@@ -86,23 +77,22 @@ class CocoColumns:
         return sound
 
     def _categories(self, records: Sequence[Any], number: int) -> None:
-        for _, record in self._sound("categories", records, number, check_category):
+        for _, record in self._sound("categories", records, number):
             self.categories.append({"id": record["id"], "name": record["name"]})
 
     def _images(self, records: Sequence[Any], number: int) -> None:
         try:
             columns = _image_columns(records)
-        except (_NotSound, KeyError, TypeError, OverflowError, UnicodeEncodeError):
-            sound = self._sound("images", records, number, check_image)
-            columns = _image_columns([record for _, record in sound])
+        except (KeyError, TypeError, ValueError, OverflowError):
+            columns = _image_columns([record for _, record in self._sound("images", records, number)])
         for column, part in zip((self.image_ids, self.file_names, self.sizes), columns, strict=True):
             column.append(part)  # type: ignore[attr-defined]
 
     def _annotations(self, records: Sequence[Any], number: int) -> None:
         try:
             columns = _annotation_columns(records)
-        except (_NotSound, KeyError, TypeError, ValueError, OverflowError):
-            columns = _checked_columns(self._sound("annotations", records, number, check_annotation))
+        except (KeyError, TypeError, ValueError, OverflowError):
+            columns = _checked_columns(self._sound("annotations", records, number))
         parts = (self.object_ids, self.image_of, self.category_of, self.boxes, self.areas, self.crowd)
         for column, part in zip(parts, columns, strict=True):
             column.append(part)
@@ -163,4 +153,4 @@ def _types(values: Sequence[Any]) -> set[type]:
 
 def _require(sound: bool) -> None:
     if not sound:
-        raise _NotSound
+        raise ValueError("a batch of records that has to be looked at one by one")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from retina.data.annotations import (
 )
 from retina.data.coco.columns import SECTIONS, CocoColumns, RecordPlace
 from retina.data.coco.json_stream import JsonError, JsonStream
-from retina.data.coco.records import is_whole
+from retina.data.coco.records import is_whole, shortened
 from retina.data.findings import Finding, Findings, Place
 from retina.data.flat_text import FlatText
 from retina.data.remote import read_chunks
@@ -67,23 +66,22 @@ def read_coco(path: str | Path) -> tuple[RawAnnotations | None, Findings, str]:
     """
     findings, digest, columns = Findings(str(path)), hashlib.sha256(), CocoColumns()
     stream = JsonStream(_hashed(path, digest))
+    collecting = gc.isenabled()
+    gc.disable()  # looking for cycles among millions of new objects that have none would take half the time
     try:
-        with _without_collections():
-            for part in stream.parts():
-                if part.key in SECTIONS:
-                    columns.sections[part.key] = "list" if part.in_list else type(part.value).__name__
-                    if part.in_list:
-                        columns.add(part.key, part.value)
+        for part in stream.parts():
+            if part.key in SECTIONS:
+                columns.sections[part.key] = "list" if part.in_list else type(part.value).__name__
+                if part.in_list:
+                    columns.add(part.key, part.value)
     except (OSError, DataError) as error:
         reason = error.what if isinstance(error, DataError) else error.strerror or str(error)
         findings.add(catalogue.FILE_UNREADABLE, reason)
     except JsonError as error:
-        findings.add(
-            {"encoding": catalogue.FILE_NOT_UTF8, "end": catalogue.FILE_TRUNCATED, "syntax": catalogue.FILE_NOT_JSON}[
-                error.trouble
-            ],
-            str(error),
-        )
+        findings.add(_TROUBLES[error.trouble], str(error))
+    finally:
+        if collecting:
+            gc.enable()
     if findings.counts:
         return None, findings, digest.hexdigest()
     if stream.has_mark:
@@ -91,18 +89,6 @@ def read_coco(path: str | Path) -> tuple[RawAnnotations | None, Findings, str]:
     for name in stream.duplicate_keys:
         findings.add(catalogue.SECTION_TWICE, repr(name))
     return _Ending(columns, findings).content(), findings, digest.hexdigest()
-
-
-@contextmanager
-def _without_collections() -> Iterator[None]:
-    """Keep Python from looking for cycles among millions of new objects that have none, which takes half the time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _hashed(path: str | Path, digest: Any) -> Iterator[bytes]:
@@ -124,7 +110,8 @@ class _Ending:
         """Return the columns without errors, all errors named; None where there are no images or no categories."""
         columns = self.columns
         self._check_sections()
-        self._name_problems()
+        for fault, (count, places) in columns.problems.items():
+            self.findings.add_some(fault, map(self._place, places), count)
         categories = sorted(columns.categories, key=lambda record: record["id"])
         self._check_ids(categories)
         if not categories or not len(self.image_ids):
@@ -149,9 +136,7 @@ class _Ending:
             *(parts if sound.all() else (part[sound] for part in parts)),
         )
 
-    def _references(
-        self, object_ids: np.ndarray, category_ids: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _references(self, object_ids: np.ndarray, category_ids: np.ndarray) -> tuple[np.ndarray, ...]:
         """Return of each annotation the positions of its image and of its category, and whether both exist."""
         image_of, category_of = (_taken(part, np.int64) for part in (self.columns.image_of, self.columns.category_of))
         owner, has_image = _positions(image_of, self.image_ids, self.image_order)
@@ -161,7 +146,7 @@ class _Ending:
             ("category_id", category_of, has_category, self.columns.left_out["categories"]),
         ):
             # Whoever belongs to a record that has an error of its own is no error besides.
-            wrong = np.array([i for i in np.flatnonzero(~known) if int(values[i]) not in excused], dtype=np.int64)
+            wrong = [i for i in np.flatnonzero(~known).tolist() if int(values[i]) not in excused]
 
             def place(index: int, values: np.ndarray = values) -> Place:
                 of_object = object_place(int(object_ids[index]), self._image(int(image_of[index])))
@@ -181,17 +166,10 @@ class _Ending:
             if self.columns.sections.get(name) == "list" and not self.columns.counts.get(name):
                 self.findings.add(empty)
 
-    def _name_problems(self) -> None:
-        for fault, (count, places) in self.columns.problems.items():
-            for place in places:
-                self.findings.add(fault, self._place(place))
-            if rest := count - len(places):
-                self.findings.add(fault, count=rest)
-
     def _place(self, met: RecordPlace) -> Place:
         record, number = met.record, f"number {met.number + 1}"
         own_id = record.get("id") if is_whole(record.get("id")) else None
-        shown = _short(record["id"]) if "id" in record else number
+        shown = shortened(record["id"]) if "id" in record else number
         if not record:
             place = Place(f"{met.section} {number}")
         elif met.section == "categories":
@@ -206,7 +184,7 @@ class _Ending:
 
     def _image(self, image_id: Any) -> Place:
         if not is_whole(image_id):
-            return Place(f"image {_short(image_id)}")
+            return Place(f"image {shortened(image_id)}")
         place = np.searchsorted(self.image_ids, image_id, sorter=self.image_order)
         if place < len(self.image_ids) and self.image_ids[self.image_order[place]] == image_id:
             return image_place(image_id, self.file_names[int(self.image_order[place])])
@@ -246,8 +224,3 @@ def _repeated(ids: np.ndarray) -> np.ndarray:
     ascending = np.sort(ids)
     twice = np.unique(ascending[1:][ascending[1:] == ascending[:-1]])
     return np.flatnonzero(np.isin(ids, twice)) if len(twice) else twice
-
-
-def _short(value: Any) -> str:
-    shown = str(value) if is_whole(value) else repr(value)
-    return shown if len(shown) <= 40 else f"{shown[:37]}..."

@@ -16,8 +16,7 @@ Problem = tuple[Fault, str]  # what is wrong, and what was found: "found '40'"
 
 def check_category(record: Any) -> list[Problem]:
     """Return what is wrong with an entry of ``categories``; nothing where it is sound."""
-    found = _check_shape("categories", record)
-    if found:
+    if found := _check_shape("categories", record):
         return found
     found = _check_whole("categories", record, "id")
     if not isinstance(record["name"], str) or not _is_printable(record["name"]):
@@ -27,11 +26,9 @@ def check_category(record: Any) -> list[Problem]:
 
 def check_image(record: Any) -> list[Problem]:
     """Return what is wrong with an entry of ``images``; nothing where it is sound."""
-    found = _check_shape("images", record)
-    if found:
+    if found := _check_shape("images", record):
         return found
-    for key in ("id", "height", "width"):
-        found += _check_whole("images", record, key)
+    found = _check_whole("images", record, "id", "height", "width")
     if not isinstance(record["file_name"], str):
         found.append((catalogue.not_text("images", "file_name"), _found(record["file_name"])))
     elif leaves_folder(record["file_name"]):
@@ -43,13 +40,11 @@ def check_image(record: Any) -> list[Problem]:
 
 def check_annotation(record: Any) -> list[Problem]:
     """Return what is wrong with or assumed of an entry of ``annotations``; nothing where it is sound."""
-    found = _check_shape("annotations", record)
-    if found:
+    if found := _check_shape("annotations", record):
         return found
     if not is_whole(record.get("id")):
         found.append((catalogue.ANNOTATION_ID_UNUSABLE, _found(record["id"]) if "id" in record else ""))
-    for key in ("image_id", "category_id"):
-        found += _check_whole("annotations", record, key)
+    found += _check_whole("annotations", record, "image_id", "category_id")
     if box_of(record) is None:
         found.append((catalogue.BOX_MALFORMED, _found(record["bbox"])))
     elif record.get("bbox") is None:
@@ -62,6 +57,9 @@ def check_annotation(record: Any) -> list[Problem]:
     elif not isinstance(record["iscrowd"], int | float) or record["iscrowd"] not in (0, 1):
         found.append((catalogue.ISCROWD_NOT_0_OR_1, _found(record["iscrowd"])))
     return found
+
+
+CHECKS = {"images": check_image, "annotations": check_annotation, "categories": check_category}
 
 
 def box_of(record: Mapping[str, Any]) -> list[float] | None:
@@ -95,8 +93,8 @@ def _check_shape(section: str, record: Any) -> list[Problem]:
     return [(catalogue.without_key(section, key), "") for key in missing]
 
 
-def _check_whole(section: str, record: Mapping[str, Any], key: str) -> list[Problem]:
-    return [] if is_whole(record[key]) else [(catalogue.not_whole(section, key), _found(record[key]))]
+def _check_whole(section: str, record: Mapping[str, Any], *keys: str) -> list[Problem]:
+    return [(catalogue.not_whole(section, key), _found(record[key])) for key in keys if not is_whole(record[key])]
 
 
 def _polygon_extent(outline: Any) -> list[float] | None:
@@ -120,6 +118,11 @@ def _is_printable(text: str) -> bool:
     return True
 
 
-def _found(value: Any) -> str:
+def shortened(value: Any) -> str:
+    """Return ``value`` as Python writes it, cut to 40 characters."""
     shown = repr(value)
-    return f"found {shown if len(shown) <= 40 else shown[:37] + '...'}"
+    return shown if len(shown) <= 40 else f"{shown[:37]}..."
+
+
+def _found(value: Any) -> str:
+    return f"found {shortened(value)}"

@@ -23,7 +23,6 @@ LUMA = np.array([0.299, 0.587, 0.114])
 # RGB to YIQ: Y is LUMA, I and Q carry colour and are 0 for grey. Source: NTSC 1953, as in `colorsys`' documentation.
 RGB_TO_YIQ = np.array([LUMA, [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 
-
 Turns = Annotated[float, AtLeast(-0.5)]
 
 
@@ -52,12 +51,10 @@ class ColorMatrix(A.ImageOnlyTransform):
         self.hue = _interval("hue", hue, around=0, least=-0.5)
 
     def get_params(self) -> dict[str, Any]:
-        """Draw the four factors."""
         names = ("brightness", "contrast", "saturation", "hue")
         return {"factors": {name: self.py_random.uniform(*getattr(self, name)) for name in names}}
 
     def apply(self, img: np.ndarray, *_: Any, **params: Any) -> np.ndarray:
-        """Return the recoloured pixels, rounded and clipped to 0..255 once."""
         matrix = color_matrix(**params["factors"], mean_rgb=np.array(cv2.mean(img)[:3]))
         return cv2.transform(img, matrix.astype(np.float32))
 
@@ -106,14 +103,9 @@ def compose(first: np.ndarray, then: np.ndarray) -> np.ndarray:
 def color_matrix(
     *, brightness: float, contrast: float, saturation: float, hue: float, mean_rgb: np.ndarray
 ) -> np.ndarray:
-    """Return brightness, contrast, saturation and hue, in this order, as one map.
+    """Return brightness, contrast, saturation (factors) and hue (turns), in this order, as one map.
 
-    Args:
-        brightness: factor, 1 changes nothing; so are ``contrast`` and ``saturation``.
-        contrast: factor around the grey of the image's mean, as in PIL and torchvision.
-        saturation: factor.
-        hue: turns of a full circle.
-        mean_rgb: ``(3,)`` mean colour of the image.
+    Contrast is around the grey of the image's mean colour, ``(3,)``, as in PIL and torchvision.
     """
     matrix = brightness_matrix(brightness)
     matrix = compose(matrix, contrast_matrix(contrast, grey=brightness * float(LUMA @ mean_rgb)))

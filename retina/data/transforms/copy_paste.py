@@ -51,20 +51,17 @@ class CopyPaste(Mixing):
     def __call__(self, sample: Sample, scene: Scene) -> Sample:
         """Return ``sample`` after the plain resize, with objects of another image on top."""
         first, other = resized(sample, scene), scene.others.read()
-        # A copy: without a resize the pixels may still be those of the data set.
-        image = first.image.copy() if first.image is sample.image else first.image
-        top = np.zeros(image.shape[:2], np.uint8)  # which patch is seen at a pixel, 0: none
+        top = np.zeros(first.image.shape[:2], np.uint8)  # which patch is seen at a pixel, 0: none
         boxes, labels = [*first.targets.boxes.numpy()], first.targets.labels.tolist()
-        num_own, scale = len(boxes), scene.input_scale(other.image)
+        layers = [0] * len(boxes)
         for index in self._chosen(other.targets, scene.rng):
-            patch, box = _cut_out(other.image, other.targets.boxes[index].numpy())
-            placed = self._paste(image, top, patch, box, scale=scale, rng=scene.rng, number=len(boxes) - num_own + 1)
+            placed = self._paste(first.image, top, other, index, scene, layer=max(layers, default=0) + 1)
             if placed is not None:
                 boxes.append(placed)
                 labels.append(int(other.targets.labels[index]))
-        layers = [0] * num_own + list(range(1, len(boxes) - num_own + 1))
+                layers.append(max(layers, default=0) + 1)
         seen = [_visible(box, top, layer) for box, layer in zip(boxes, layers, strict=True)]
-        return replace(first, image=image, targets=self._targets(seen, labels, first.targets.crowd_boxes))
+        return replace(first, targets=self._targets(seen, labels, first.targets.crowd_boxes))
 
     def _targets(self, seen: list[tuple[np.ndarray, float]], labels: list[int], crowds: torch.Tensor) -> BoxTargets:
         """Return objects, and among the crowds those of which too little is seen; ``seen``: extents and shares."""
@@ -87,27 +84,18 @@ class CopyPaste(Mixing):
         yield from rng.permutation(np.flatnonzero(alone))[:count].tolist()
 
     def _paste(
-        self,
-        canvas: np.ndarray,
-        top: np.ndarray,
-        patch: np.ndarray,
-        box: np.ndarray,
-        *,
-        scale: float,
-        rng: np.random.Generator,
-        number: int,
+        self, canvas: np.ndarray, top: np.ndarray, other: Sample, index: int, scene: Scene, *, layer: int
     ) -> np.ndarray | None:
-        """Write ``patch`` onto ``canvas`` and its ``number`` onto ``top``; return the object's box there.
+        """Write an object of ``other`` onto ``canvas`` and its ``layer`` onto ``top``; return its box there.
 
         None where the object would be too small.
         """
-        zoom, (draw_x, draw_y) = float(np.exp(rng.uniform(*np.log(self.scale)))), rng.random(2)
+        patch, box = _cut_out(other.image, other.targets.boxes[index].numpy())
+        zoom, (draw_x, draw_y) = float(np.exp(scene.rng.uniform(*np.log(self.scale)))), scene.rng.random(2)
         (room_y, room_x), (patch_height, patch_width) = canvas.shape[:2], patch.shape[:2]
-        scale = min(scale * zoom, room_y / patch_height, room_x / patch_width)
-        height, width = (
-            min(room_y, max(1, round(patch_height * scale))),
-            min(room_x, max(1, round(patch_width * scale))),
-        )
+        scale = min(scene.input_scale(other.image) * zoom, room_y / patch_height, room_x / patch_width)
+        height = min(room_y, max(1, round(patch_height * scale)))
+        width = min(room_x, max(1, round(patch_width * scale)))
         inner = box * np.array([width / patch_width, height / patch_height] * 2)
         if (inner[2:] - inner[:2]).min() < max(self.min_side, 1):
             return None
@@ -116,16 +104,15 @@ class CopyPaste(Mixing):
         region = np.s_[y : y + height, x : x + width]
         # In place; numpy's copyto takes 60 times as long.
         cv2.copyTo(scaled_pixels(patch, (height, width)), covers.view(np.uint8), canvas[region])
-        top[region][covers] = number
+        top[region][covers] = layer
         return inner + (x, y, x, y)
 
     def _mask(self, size: tuple[int, int], box: np.ndarray) -> np.ndarray:
         if self.shape == "box":
             return np.ones(size, dtype=bool)
         rows, columns = (np.arange(side) + 0.5 for side in size)
-        center, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2
         # Half a pixel more, so that the ellipse reaches the edges of its box.
-        half = half + 0.5
+        center, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2 + 0.5
         return ((columns - center[0]) / half[0]) ** 2 + ((rows[:, None] - center[1]) / half[1]) ** 2 <= 1
 
 

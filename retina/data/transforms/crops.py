@@ -43,7 +43,7 @@ class ScaleCrop(A.DualTransform):
         self.max_zoom = float(scale[1])  # read by max_zoom
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        """Draw the window (x, y, width, height) of the image and where on the canvas it goes."""
+        # The window (x, y, width, height) of the image, and where on the canvas it goes.
         if not self.short_side:
             raise ValueError(
                 f"{type(self).__name__} does not know the size to resize to; it works inside of Augment only"
@@ -66,7 +66,6 @@ class ScaleCrop(A.DualTransform):
         return x, y, inner_width, inner_height
 
     def apply(self, img: np.ndarray, *_: Any, **params: Any) -> np.ndarray:
-        """Return the window, resized, on the canvas."""
         (height, width), (x, y, window_width, window_height) = params["canvas"], params["window"]
         left, top, place_width, place_height = params["place"]
         content = self.resize(img[y : y + window_height, x : x + window_width], (place_height, place_width))
@@ -78,21 +77,14 @@ class ScaleCrop(A.DualTransform):
         return cv2.resize(content, size[::-1], interpolation=cv2.INTER_LINEAR)
 
     def apply_to_bboxes(self, bboxes: np.ndarray, *_: Any, **params: Any) -> np.ndarray:
-        """Return the boxes on the canvas; those that are cut off too much are marked as crowds."""
         if len(bboxes) == 0:  # without the further columns, then
             return bboxes
         height, width = params["shape"][:2]
         canvas = np.array([params["canvas"][1], params["canvas"][0]])
         window, place = np.array(params["window"]), np.array(params["place"])
-        moved = bboxes.copy()
         corners = bboxes[:, :4].reshape(-1, 2, 2) * (width, height)
         corners = ((corners - window[:2]) * (place[2:] / window[2:]) + place[:2]) / canvas
-        visible = corners.clip(0, 1)
-        area, visible_area = ((c[:, 1] - c[:, 0]).prod(axis=1) for c in (corners, visible))
-        too_small = ((visible[:, 1] - visible[:, 0]) * canvas < self.min_side).any(axis=1)
-        moved[:, :4] = visible.reshape(-1, 4)
-        moved[(visible_area < self.min_visible * area) | too_small, CROWD] = 1
-        return moved[visible_area > 0]
+        return _seen(bboxes, corners.reshape(-1, 4), Visibility(self.min_visible, self.min_side), canvas)
 
 
 @checked
@@ -142,7 +134,6 @@ class CenterSafeCrop(A.DualTransform):
         self.max_zoom = 1 / min_side_share  # read by max_zoom
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        """Draw the window (x1, y1, x2, y2)."""
         height, width = params["shape"][:2]
         rows = np.asarray(data["bboxes"], dtype=float)
         boxes = rows[rows[:, CROWD] == 0, :4] if len(rows) else np.zeros((0, 4))
@@ -164,21 +155,25 @@ class CenterSafeCrop(A.DualTransform):
         return start, start + length
 
     def apply(self, img: np.ndarray, *_: Any, **params: Any) -> np.ndarray:
-        """Return the window."""
         x1, y1, x2, y2 = params["window"]
         return np.ascontiguousarray(img[y1:y2, x1:x2])
 
     def apply_to_bboxes(self, bboxes: np.ndarray, *_: Any, **params: Any) -> np.ndarray:
-        """Return the boxes in the window; those that are cut off too much are marked as crowds."""
         if len(bboxes) == 0:
             return bboxes
         height, width = params["shape"][:2]
         x1, y1, x2, y2 = params["window"]
-        moved = bboxes.copy()
-        corners = (bboxes[:, :4] * (width, height, width, height) - (x1, y1, x1, y1)) / (
-            x2 - x1, y2 - y1, x2 - x1, y2 - y1,
-        )  # fmt: skip
-        visible = corners.clip(0, 1)
-        moved[:, :4] = visible
-        moved[~self.rule.is_object(visible, corners), CROWD] = 1
-        return moved[areas(visible) > 0]
+        sides = np.array([x2 - x1, y2 - y1])
+        corners = (bboxes[:, :4] * (width, height, width, height) - (x1, y1, x1, y1)) / np.tile(sides, 2)
+        return _seen(bboxes, corners, self.rule, sides)
+
+
+def _seen(bboxes: np.ndarray, corners: np.ndarray, rule: Visibility, canvas: np.ndarray) -> np.ndarray:
+    """Return the rows of which something is seen, with ``corners`` (shares of ``canvas``, width and height) cut.
+
+    Objects of which too little is left are marked as crowds.
+    """
+    visible, moved = corners.clip(0, 1), bboxes.copy()
+    moved[:, :4] = visible
+    moved[~rule.is_object(visible, corners, canvas), CROWD] = 1
+    return moved[areas(visible) > 0]

@@ -6,9 +6,8 @@ draw comes from the key of the image that they start from.
 
 from __future__ import annotations
 
-import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -28,11 +27,20 @@ class Others:
     """Further images of the data set in an order that depends on the key alone; each but ``index`` comes once."""
 
     def __init__(self, index: int, num_images: int, read: Callable[[int], Sample], rng: np.random.Generator) -> None:
-        self._read, self._order = read, _others(index, num_images, rng)
+        self._index, self._num_images, self._read, self._rng = index, num_images, read, rng
+        self._taken: set[int] = set()  # of the distances from `index`
 
     def read(self) -> Sample:
-        """Return the next image, as large as it was decoded."""
-        return self._read(next(self._order))
+        """Return the next image, as large as it was decoded; all over again once each came, `index` if it is alone."""
+        if self._num_images == 1:
+            return self._read(self._index)
+        if len(self._taken) == self._num_images - 1:
+            self._taken.clear()
+        # Rejection, not a permutation: that of two million images would be drawn for each of them.
+        while (distance := 1 + int(self._rng.integers(self._num_images - 1))) in self._taken:
+            pass
+        self._taken.add(distance)
+        return self._read((self._index + distance) % self._num_images)
 
 
 @dataclass(frozen=True)
@@ -100,7 +108,8 @@ class Mosaic(Mixing):
             zoom = float(np.exp(scene.rng.uniform(*np.log(self.scale))))
             placement = self._placement(image.image, quarter, zoom, scene)
             if placement is not None:
-                show(image.image, placement, canvas)
+                (left, top, right, bottom), (x1, y1, x2, y2) = placement.window, placement.place
+                canvas[y1:y2, x1:x2] = scaled_pixels(image.image[top:bottom, left:right], (y2 - y1, x2 - x1))
                 parts.append(place_targets(image.targets, placement, rule))
         return replace(sample, image=canvas, targets=join_targets(parts))
 
@@ -153,30 +162,22 @@ class MixUp(Mixing):
         placement = _fitted(other.image, (height, width), scene.input_scale(other.image), position)
         x1, y1, x2, y2 = placement.place
         second = scaled_pixels(other.image, (y2 - y1, x2 - x1))
-        # A copy: without a resize the pixels may still be those of the data set.
-        image = first.image.copy() if first.image is sample.image else first.image
-        image[y1:y2, x1:x2] = cv2.addWeighted(image[y1:y2, x1:x2], 1 - weight, second, weight, 0)
+        first.image[y1:y2, x1:x2] = cv2.addWeighted(first.image[y1:y2, x1:x2], 1 - weight, second, weight, 0)
         added = place_targets(other.targets, placement, _WHOLE)
         if weight < self.min_weight:
             added = as_crowds(added)
-        return replace(first, image=image, targets=join_targets([first.targets, added]))
+        return replace(first, targets=join_targets([first.targets, added]))
 
 
 def resized(sample: Sample, scene: Scene) -> Sample:
-    """Return ``sample`` after the plain resize."""
+    """Return ``sample`` after the plain resize, with pixels of its own that may be painted on."""
     height, width = sample.image.shape[:2]
     new_height, new_width = scene.input_size(sample.image)
     if (height, width) == (new_height, new_width):
-        return sample
+        return replace(sample, image=sample.image.copy())
     image = cv2.resize(sample.image, (new_width, new_height), interpolation=cv2.INTER_LINEAR)
     placement = Placement((0, 0, width, height), (0, 0, new_width, new_height))
     return replace(sample, image=image, targets=place_targets(sample.targets, placement, _WHOLE))
-
-
-def show(image: np.ndarray, placement: Placement, canvas: np.ndarray) -> None:
-    """Write the window of ``image`` into its place of ``canvas``, resized once."""
-    (left, top, right, bottom), (x1, y1, x2, y2) = placement.window, placement.place
-    canvas[y1:y2, x1:x2] = scaled_pixels(image[top:bottom, left:right], (y2 - y1, x2 - x1))
 
 
 def as_crowds(targets: BoxTargets) -> BoxTargets:
@@ -198,19 +199,3 @@ def _fitted(image: np.ndarray, canvas: tuple[int, int], scale: float, position: 
     new_width = min(canvas[1], max(1, round(width * scale)))
     x, y = int(position[0] * (canvas[1] - new_width + 1)), int(position[1] * (canvas[0] - new_height + 1))
     return Placement((0, 0, width, height), (x, y, x + new_width, y + new_height))
-
-
-def _others(index: int, num_images: int, rng: np.random.Generator) -> Iterator[int]:
-    """Yield positions, each but ``index`` once and then again; ``index`` alone where there is no other."""
-    if num_images == 1:
-        yield from itertools.repeat(index)
-    taken: set[int] = set()
-    while True:
-        # Rejection, not a permutation: that of two million images would be drawn for each of them.
-        offset = 1 + int(rng.integers(num_images - 1))
-        if offset in taken:
-            continue
-        taken.add(offset)
-        if len(taken) == num_images - 1:
-            taken.clear()
-        yield (index + offset) % num_images

@@ -26,9 +26,9 @@ class Visibility:
     min_visible: float = 0.25  # share of its box
     min_side: float = 2.0  # pixels of the network's input
 
-    def is_object(self, visible: np.ndarray, whole: np.ndarray) -> np.ndarray:
-        """Return ``(n,)`` bool for ``(n, 4)`` visible parts of the boxes ``whole``, both xyxy in the same pixels."""
-        large_enough = (visible[:, 2:] - visible[:, :2]).min(axis=1, initial=np.inf) >= self.min_side
+    def is_object(self, visible: np.ndarray, whole: np.ndarray, unit: np.ndarray | float = 1.0) -> np.ndarray:
+        """Return ``(n,)`` bool for visible parts ``(n, 4)`` of the boxes ``whole``, xyxy in ``unit`` pixels."""
+        large_enough = ((visible[:, 2:] - visible[:, :2]) * unit).min(axis=1, initial=np.inf) >= self.min_side
         return (areas(visible) >= self.min_visible * areas(whole)) & large_enough
 
 
@@ -50,10 +50,11 @@ class Placement:
 def place_targets(targets: BoxTargets, placement: Placement, rule: Visibility) -> BoxTargets:
     """Return what of ``targets`` is seen in the place; objects of which too little is seen become crowds."""
     whole = placement.corners(targets.boxes.numpy())
-    visible, labels = _cut(whole, placement.place), targets.labels.numpy()
+    edges, labels = (placement.place[:2] * 2, placement.place[2:] * 2), targets.labels.numpy()
+    visible = whole.clip(*edges)
     seen = areas(visible) > 0
     objects = seen & rule.is_object(visible, whole)
-    crowds = _cut(placement.corners(targets.crowd_boxes.numpy()), placement.place)
+    crowds = placement.corners(targets.crowd_boxes.numpy()).clip(*edges)
     crowds = np.concatenate([crowds[areas(crowds) > 0], visible[seen & ~objects]])
     return targets_of(visible[objects], labels[objects], crowds)
 
@@ -80,7 +81,3 @@ def targets_of(boxes: np.ndarray, labels: np.ndarray, crowd_boxes: np.ndarray) -
 def areas(boxes: np.ndarray) -> np.ndarray:
     """Return ``(n,)`` areas of ``(n, 4)`` xyxy boxes; 0 for those of negative width or height."""
     return (boxes[:, 2:] - boxes[:, :2]).clip(min=0).prod(axis=1)
-
-
-def _cut(boxes: np.ndarray, inside: Rectangle) -> np.ndarray:
-    return boxes.clip([*inside[:2], *inside[:2]], [*inside[2:], *inside[2:]])

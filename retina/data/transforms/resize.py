@@ -15,13 +15,11 @@ import albumentations as A  # noqa: E402
 
 # What does the same to an image of any size: no parameter in pixels, no zoom. A kind that is derived from one of these
 # may do more, so it is not of them.
-SIZELESS = frozenset(
-    {
-        A.HorizontalFlip, A.VerticalFlip, A.Transpose, A.RandomRotate90, A.D4, A.NoOp,
-        A.RandomBrightnessContrast, A.HueSaturationValue, A.ColorJitter, A.RandomGamma, A.RGBShift,
-        A.ToGray, A.ChannelShuffle, A.InvertImg,
-    }
-)  # fmt: skip
+SIZELESS = {
+    A.HorizontalFlip, A.VerticalFlip, A.Transpose, A.RandomRotate90, A.D4, A.NoOp,
+    A.RandomBrightnessContrast, A.HueSaturationValue, A.ColorJitter, A.RandomGamma, A.RGBShift,
+    A.ToGray, A.ChannelShuffle, A.InvertImg,
+}  # fmt: skip
 
 
 class Resize(A.DualTransform):
@@ -39,15 +37,13 @@ class Resize(A.DualTransform):
         self.short_side, self.long_side = short_side, long_side
 
     def apply(self, img: np.ndarray, *_: Any, **params: Any) -> np.ndarray:
-        """Return the resized pixels; the image itself where it has the size already."""
         height, width = resized_size(*img.shape[:2], short_side=self.short_side, long_side=self.long_side)
         if img.shape[:2] == (height, width):
             return img
         return cv2.resize(img, (width, height), interpolation=cv2.INTER_LINEAR)
 
     def apply_to_bboxes(self, bboxes: np.ndarray, *_: Any, **params: Any) -> np.ndarray:
-        """Return the boxes unchanged: they are in fractions of the image's sides."""
-        return bboxes
+        return bboxes  # they are in fractions of the image's sides
 
 
 def resized_size(height: int, width: int, *, short_side: int, long_side: int) -> tuple[int, int]:

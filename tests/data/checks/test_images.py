@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from retina.data.catalogue import IMAGE_GRAY, IMAGE_MISSING, IMAGE_TRUNCATED, IMAGE_WRONG_SIZE
-from retina.data.checks.images import check_images, file_fault, is_local, place
+from retina.data.checks.images import check_images, file_fault, is_local
 
 
 def names(check):
@@ -34,7 +34,7 @@ def test_a_cut_off_image_is_found_by_reading_all_of_it_only(data):
     assert names(check_images(dataset, depth="header")) == {}
     check = check_images(dataset, depth="all")
     assert names(check) == {IMAGE_TRUNCATED.name: 1}
-    assert check.indices(IMAGE_TRUNCATED) == [1]
+    assert [s.index for s in check.seen if IMAGE_TRUNCATED in dict(s.faults)] == [1]
     assert check.seen[1].thumbnail is None
 
 
@@ -44,7 +44,7 @@ def test_pixels_of_another_size_are_told_with_both(data, depth):
     check = check_images(data.open(), depth=depth)
     assert names(check) == {IMAGE_WRONG_SIZE.name: 1}
     assert "32 x 24 pixels, 64 x 48 in the annotations" in check.findings[0].places[0].text
-    assert check.pixel_sizes() == {1: (24, 32)}
+    assert [(s.index, s.header.size) for s in check.seen if IMAGE_WRONG_SIZE in dict(s.faults)] == [(1, (24, 32))]
 
 
 @pytest.mark.parametrize(
@@ -87,5 +87,5 @@ def test_how_far_the_pass_is_can_be_shown(data):
 def test_a_file_that_is_there_has_a_path_and_no_kind(data):
     dataset = data.open()
     assert file_fault(dataset, 0) == (str(data.image(0)), None)
-    assert place(dataset, 0) == "image 10 'train_0.jpg'"
+    assert dataset.annotations.image_place(0).text == "image 10 'train_0.jpg'"
     assert is_local(dataset)
