@@ -34,7 +34,6 @@ class StepTotals:
     seconds: float = 0.0
 
     def add(self, losses: Mapping[str, Tensor], grad_norm: Tensor, images: int) -> None:
-        """Add one step."""
         for name, loss in losses.items():
             self.losses[name] = self.losses.get(name, 0.0) + loss
         self.grad_norm = self.grad_norm + grad_norm
