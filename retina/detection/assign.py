@@ -75,7 +75,7 @@ class Assigner:
         )
 
     def match(self, grid: AnchorGrid, targets: BoxTargets) -> tuple[Tensor, Tensor, Tensor]:
-        """Return one image's positive anchors, the object of each, and its ignored anchors; int64, anchors ascending."""
+        """Return an image's positive anchors, the object of each, and its ignored anchors; int64, ascending."""
         if self.assign == "window" and len(targets.boxes):
             best = best_boxes(grid, targets.boxes.numpy(), self.negative_iou, match_every_box=self.match_every_box)
             # Overlaps are float32 and compared in it, as in the full table.

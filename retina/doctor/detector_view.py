@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from retina.data.catalogue import (
+from retina.data.collate import Collate
+from retina.data.dataset import DetectionDataset
+from retina.data.findings import Fault, Finding, Findings, Place
+from retina.doctor.catalogue import (
     CLASS_IMBALANCE,
     CLASS_TINY,
     IMAGE_WITH_MANY_OBJECTS,
     OBJECT_UNDER_8_PIXELS,
     OBJECT_UNREACHED,
 )
-from retina.data.collate import Collate
-from retina.data.dataset import DetectionDataset
-from retina.data.findings import Fault, Finding, Findings, Place
 
 # Areas in square pixels where small ends and large begins. Source: pycocotools, Params.areaRng.
 SIZE_LIMITS = (32**2, 96**2)
