@@ -24,6 +24,7 @@ from retina.data.subset import subset
 from retina.detection.assign import Assigner
 from retina.detection.criterion import Criterion
 from retina.detection.losses.classification import ClassificationLoss
+from retina.detection.losses.loss import Loss
 from retina.errors import ConfigError
 from retina.evaluation.evaluate import Evaluator
 from retina.machine import Machine
@@ -63,8 +64,8 @@ def open_training_data(run: RunSettings, folder: Any) -> DetectionDataset:
 def build_criterion(loss: Mapping[str, Any], focal_gamma: float | None = None) -> Criterion:
     """Build the two losses of the section ``loss``; one that normalises itself is told how to sum over the ranks."""
     criterion = Criterion(build(loss["classification"]), build(loss["box"]), focal_gamma=focal_gamma)
-    for part in (criterion.classification, criterion.box, criterion.focal_weights):
-        if part is not None and not part.additive:
+    for part in criterion.modules():
+        if isinstance(part, Loss) and not part.additive:
             part.sum_over_ranks = partial(_sum_over_ranks, part)
     return criterion
 

@@ -125,6 +125,7 @@ def build_parts(
         channels_last=settings.train.channels_last,
         load_weights=done is None,
     )
+    _check_strides(assigner.anchors.strides, model.strides)
     evaluator = build_evaluator(
         val,
         image=settings.image,
@@ -197,6 +198,15 @@ def _check_batch_size(settings: RunSettings) -> None:
             f"train.accumulate={train.accumulate}",
             why="train.batch_size is the number of images of one optimizer step, over all ranks and micro-batches.",
             fix=f"train.batch_size={max(1, round(train.batch_size / parts)) * parts}",
+        )
+
+
+def _check_strides(given: Any, strides: Any) -> None:
+    if tuple(given) != strides:
+        raise ConfigError(
+            f"anchors.strides={list(given)}, but the levels of the model have the strides {list(strides)}",
+            why="anchors would not stand where the features are that they are made of.",
+            fix=f"anchors.strides={list(strides)}".replace(" ", ""),
         )
 
 

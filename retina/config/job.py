@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from retina.config.check import check_tree
 from retina.config.compose import CONFIGS, Composed, apply_value, compose_config, group_options, to_plain
 from retina.config.mistakes import Mistake, raise_mistakes
-from retina.config.overrides import check_choices, check_keys, expand_sweeps, parse_all, split_groups
+from retina.config.overrides import check_choices, check_keys, expand_sweeps, lacks_recipe, parse_all, split_groups
 from retina.config.signatures import Signature
 from retina.errors import ConfigError
 
@@ -56,18 +55,16 @@ def read_jobs(recipe: Recipe, overrides: Sequence[str], *, multirun: bool = Fals
 
 
 def with_values(
-    recipe: Recipe, before: DictConfig, values: Sequence[Override], folders: Sequence[Path] = (CONFIGS,)
+    recipe: Recipe, config: DictConfig, values: Sequence[Override], folders: Sequence[Path] = (CONFIGS,)
 ) -> tuple[Job, list[Mistake]]:
-    """Return the configuration ``before`` with typed ``values`` on top, and every mistake in it."""
-    plain: Any = OmegaConf.to_container(before, resolve=False)
-    good, mistakes = check_keys(values, plain, group_options(folders))
-    config = deepcopy(before)
+    """Return ``config``, changed in place by the typed ``values``, and every mistake in it."""
+    before: Any = OmegaConf.to_container(config, resolve=False)
+    good, mistakes = check_keys(values, before, group_options(folders))
     for value in good:
         apply_value(config, value)
     tree, more = to_plain(config)
     mistakes += more
-    reference = to_plain(before)[0] if good else tree
-    return Job(config, tree), mistakes + check_tree(tree, reference, name=recipe.name, settings=recipe.settings)
+    return Job(config, tree), mistakes + check_tree(tree, before, name=recipe.name, settings=recipe.settings)
 
 
 def _read_job(recipe: Recipe, overrides: Sequence[Override]) -> tuple[Job | None, list[Mistake]]:
@@ -85,10 +82,12 @@ def _compose(recipe: Recipe, choices: Sequence[Override]) -> tuple[Composed, lis
     options = group_options(recipe.folders)
     known = [c for c in choices if c.type is OverrideType.CHANGE and c.value() in options.get(c.key_or_group, ())]
     if known == list(choices):
+        plain = [choice.input_line or "" for choice in choices]
         try:
-            plain = [choice.input_line or "" for choice in choices]
             return compose_config(recipe.file, plain, folders=recipe.folders), []
         except ConfigError:
+            if lacks_recipe(choices, options):
+                return compose_config(recipe.file, [*plain, "recipe=custom"], folders=recipe.folders), []
             if not choices:
                 raise
     good, mistakes = check_choices(recipe.file, choices, recipe.folders)

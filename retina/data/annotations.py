@@ -11,13 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from retina.data import catalogue
-from retina.data.box_checks import (
-    duplicate_boxes,
-    look_at_boxes,
-    near_duplicate_pairs,
-    read_as_corners,
-    read_as_relative,
-)
+from retina.data.box_checks import duplicate_boxes, look_at_boxes, read_as_corners, read_as_relative
 from retina.data.findings import Finding, Findings, Place
 from retina.data.flat_text import FlatText
 from retina.errors import DataError, counted
@@ -267,14 +261,3 @@ def refuse_errors(findings: Sequence[Finding]) -> None:
         fix += f"{'; ' if fix else ''}{more} more kind{'s' * (more > 1)} of errors in this file: "
         fix += "python tools/doctor.py dataset=... lists all"
     raise DataError(what, why=fault.why, fix=fix)
-
-
-def near_duplicate_boxes(annotations: Annotations, *, iou: float = 0.9) -> np.ndarray:
-    """Return ``(p, 2)`` positions of objects, no crowds, of one image and class that overlap by more than ``iou``.
-
-    Boxes that are equal are left to the finding ``box-duplicate``.
-    """
-    labels = np.where(annotations.crowd, -1, annotations.labels)
-    pairs = near_duplicate_pairs(annotations.offsets, labels, annotations.training_boxes, iou=iou)
-    first, second = annotations.boxes[pairs[:, 0]], annotations.boxes[pairs[:, 1]]
-    return pairs[(first != second).any(axis=1)]

@@ -110,7 +110,7 @@ class Augment:
         self.pipeline.set_random_state(generator, random.Random(int(generator.integers(2**63))))
         for part in self._sized:
             part.short_side, part.long_side = key.size or (self.short_side, self.long_side)
-        result = self.pipeline(image=sample.image, bboxes=_to_rows(sample.targets))
+        result = self.pipeline(image=sample.image, bboxes=_to_rows(sample.targets, *sample.image.shape[:2]))
         image = result["image"]
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ConfigError(
@@ -152,14 +152,19 @@ class AugmentUntil:
         return self.then.resize(sample)
 
 
-def _to_rows(targets: BoxTargets) -> np.ndarray:
+def _to_rows(targets: BoxTargets, height: int, width: int) -> np.ndarray:
+    """Return ``(n + c, 6)`` rows as albumentations wants them, without what has no width or height in its numbers.
+
+    It computes with float32 shares of the sides: a sliver that a cut has left may be empty there, and is refused.
+    """
     num_boxes = len(targets.boxes)
     rows = np.zeros((num_boxes + len(targets.crowd_boxes), 6), dtype=np.float64)
     rows[:num_boxes, :4] = targets.boxes.numpy()
     rows[:num_boxes, LABEL] = targets.labels.numpy()
     rows[num_boxes:, :4] = targets.crowd_boxes.numpy()
     rows[num_boxes:, CROWD] = 1
-    return rows
+    shares = (rows[:, :4] / (width, height, width, height)).astype(np.float32).clip(0, 1)
+    return rows[(shares[:, 2:] > shares[:, :2]).all(axis=1)]
 
 
 def _from_rows(rows: np.ndarray) -> BoxTargets:

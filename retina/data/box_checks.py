@@ -84,8 +84,8 @@ def read_as_relative(looks: BoxLooks) -> bool:
 def duplicate_boxes(offsets: np.ndarray, labels: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """Return the ascending positions of objects that repeat an earlier one: same image, class and coordinates."""
     found = []
-    for first, last in _blocks(offsets):
-        owner = _owners(offsets, first, last)
+    for first, last in blocks_of_images(offsets):
+        owner = owners(offsets, first, last)
         rows = boxes[first:last]
         order = np.lexsort((rows[:, 3], rows[:, 2], rows[:, 1], rows[:, 0], labels[first:last], owner))
         rows, kinds, owner = rows[order], labels[first:last][order], owner[order]
@@ -94,52 +94,7 @@ def duplicate_boxes(offsets: np.ndarray, labels: np.ndarray, boxes: np.ndarray) 
     return np.sort(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64)
 
 
-def near_duplicate_pairs(
-    offsets: np.ndarray, labels: np.ndarray, corners: np.ndarray, *, iou: float = 0.9
-) -> np.ndarray:
-    """Return ``(p, 2)`` positions of objects of one image and class whose boxes overlap by more than ``iou``.
-
-    Args:
-        offsets: ``(n + 1,)``; the objects of image ``i`` are ``offsets[i]:offsets[i + 1]``.
-        labels: ``(m,)``; objects with a negative label are not looked at.
-        corners: ``(m, 4)`` xyxy with a positive size.
-        iou: overlap above which two boxes count; boxes that are equal count, too.
-    """
-    found = [np.zeros((0, 2), dtype=np.int64)]
-    for first, last in _blocks(offsets):
-        owner, block, kinds = _owners(offsets, first, last), corners[first:last].astype(np.float64), labels[first:last]
-        order = np.lexsort((block[:, 0], kinds, owner))
-        order = order[kinds[order] >= 0]
-        pairs = _overlapping(owner[order], kinds[order], block[order], iou)
-        found.append(np.sort(first + order[pairs], axis=1))
-    together = np.concatenate(found)
-    return together[np.lexsort((together[:, 1], together[:, 0]))]
-
-
-def _overlapping(owner: np.ndarray, kinds: np.ndarray, corners: np.ndarray, iou: float) -> np.ndarray:
-    """Return pairs of rows that are sorted by image, class and left side."""
-    found = [np.zeros((0, 2), dtype=np.int64)]
-    widths = corners[:, 2] - corners[:, 0]
-    areas = widths * (corners[:, 3] - corners[:, 1])
-    left, step = np.arange(len(corners)), 0
-    while True:
-        step += 1
-        left = left[: np.searchsorted(left, len(corners) - step)]
-        right = left + step
-        # The overlap is at most as wide as from the right one's left side to the left one's right side; since left
-        # sides ascend, whoever is too far away for this step is so for all further ones.
-        near = (owner[left] == owner[right]) & (kinds[left] == kinds[right])
-        near &= corners[right, 0] - corners[left, 0] <= (1 - iou) * widths[left]
-        left, right = left[near], right[near]
-        if not len(left):
-            return np.concatenate(found)
-        sides = np.minimum(corners[left, 2:], corners[right, 2:]) - np.maximum(corners[left, :2], corners[right, :2])
-        overlap = np.clip(sides, 0, None).prod(axis=1)
-        high = overlap > iou * (areas[left] + areas[right] - overlap)
-        found.append(np.stack([left[high], right[high]], axis=1))
-
-
-def _blocks(offsets: np.ndarray) -> Iterator[tuple[int, int]]:
+def blocks_of_images(offsets: np.ndarray) -> Iterator[tuple[int, int]]:
     """Yield ranges of objects that end where an image ends, of about ``_BLOCK`` objects."""
     first, total = 0, int(offsets[-1])
     while first < total:
@@ -148,5 +103,6 @@ def _blocks(offsets: np.ndarray) -> Iterator[tuple[int, int]]:
         first = last
 
 
-def _owners(offsets: np.ndarray, first: int, last: int) -> np.ndarray:
+def owners(offsets: np.ndarray, first: int, last: int) -> np.ndarray:
+    """Return the images of the objects ``first`` to ``last``."""
     return np.searchsorted(offsets, np.arange(first, last), side="right")

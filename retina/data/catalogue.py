@@ -1,6 +1,7 @@
-"""Everything that can be found wrong or odd in a data set: name, severity, texts, what becomes of it, what to do.
+"""Everything that reading finds wrong or odd in a data set: name, severity, texts, what becomes of it, what to do.
 
 A constant carries the name of its fault. ``{}`` hold singular and plural: ``box{es} outside of {its|their} image``.
+What only the doctor looks for stands in retina/doctor/catalogue.py.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ _CORRECTED = "python tools/doctor.py dataset=... fix=true writes a corrected fil
 _REPLACE = "replace the file, or take the image out of the annotation file"
 _COCO_FILE = "give the annotation file of the data set (instances_*.json)"
 _ORDINARY = "a COCO annotation file is an object with the lists 'images', 'annotations' and 'categories'"
-_TABLE_HEAD = ("| kind | severity | what | what happens | what to do |", "|---|---|---|---|---|")
 _OWN_IDS = "give every record its own id"
 
 # What the records of a COCO file hold.
@@ -27,283 +27,212 @@ REQUIRED = {
 
 # Image files.
 IMAGE_MISSING = error(
-    "image-missing", "image file{ is|s are} missing", fix="put the files there, or name the right folder of images"
+    "image-missing", "image file{ is|s are} missing", "put the files there, or name the right folder of images"
 )
 IMAGE_OUTSIDE_FOLDER = error(
     "image-outside-folder",
     "image{ stands|s stand} outside of {its|their} folder",
+    "copy them into the folder",
     outcome="not opened",
-    fix="copy them into the folder",
 )
 IMAGE_NOT_A_FILE = error(
     "image-not-a-file",
     "{image is a folder, pipe or device|images are folders, pipes or devices}",
+    "put image files there",
     outcome="not opened",
-    fix="put image files there",
 )
-IMAGE_ZERO_BYTES = error("image-zero-bytes", "image file{ is|s are} empty", fix=_REPLACE)
-IMAGE_UNDECODABLE = error("image-undecodable", "image{s} cannot be decoded", fix=_REPLACE)
+IMAGE_ZERO_BYTES = error("image-zero-bytes", "image file{ is|s are} empty", _REPLACE)
+IMAGE_UNDECODABLE = error("image-undecodable", "image{s} cannot be decoded", _REPLACE)
 IMAGE_TRUNCATED = error(
     "image-truncated",
     "image{ ends|s end} too early",
+    _REPLACE,
     outcome="what is missing would be grey or black, or the image refused",
-    fix=_REPLACE,
 )
 IMAGE_HUGE = error(
     "image-huge",
     "image{ says that it is|s say that they are} larger than 178 million pixels",
+    "cut it into tiles, or take it out of the annotation file",
     outcome="not decoded",
-    fix="cut it into tiles, or take it out of the annotation file",
 )
 IMAGE_WRONG_SIZE = error(
     "image-wrong-size",
     "image{ has|s have} another size than the annotations say",
-    fix="give the images that were annotated; fix=true corrects sizes where all boxes fit",
+    "give the images that were annotated; fix=true corrects sizes where all boxes fit",
 )
 IMAGE_SIDES_SWAPPED = error(
     "image-sides-swapped",
     "image{ has|s have} height and width swapped by the camera's note",
-    fix="dataset.exif=apply, if the boxes were drawn on the turned pictures",
+    "dataset.exif=apply, if the boxes were drawn on the turned pictures",
 )
 IMAGE_TURNED = warning(
     "image-turned",
     "image{ is|s are} turned by the camera's note",
-    outcome="taken as stored (dataset.exif=ignore)",
-    fix="look at the picture: where boxes are off, dataset.exif=apply",
+    "taken as stored (dataset.exif=ignore)",
+    "look at the picture: where boxes are off, dataset.exif=apply",
 )
 IMAGE_16_BIT = warning(
     "image-16-bit",
     "image{ has|s have} more than 8 bits a channel",
-    outcome="only the highest 8 bits are seen: dark ones turn black",
-    fix="store them with 8 bits, stretched",
+    "only the highest 8 bits are seen: dark ones turn black",
+    "store them with 8 bits, stretched",
 )
 IMAGE_ANIMATED = warning(
     "image-animated",
     "image{ has|s have} several frames or pages",
-    outcome="only the first is seen",
-    fix="store each as an image of its own",
+    "only the first is seen",
+    "store each as an image of its own",
 )
-IMAGE_CMYK = note("image-cmyk", "CMYK image{s}", outcome="turned into RGB without a colour profile")
-IMAGE_PALETTE = note("image-palette", "image{s} with a palette", outcome="turned into RGB")
-IMAGE_GRAY = note("image-gray", "gray image{s}", outcome="shown as three equal channels")
-IMAGE_ALPHA = note("image-alpha", "image{s} with transparency", outcome="the transparency is dropped")
+IMAGE_CMYK = note("image-cmyk", "CMYK image{s}", "turned into RGB without a colour profile")
+IMAGE_PALETTE = note("image-palette", "image{s} with a palette", "turned into RGB")
+IMAGE_GRAY = note("image-gray", "gray image{s}", "shown as three equal channels")
+IMAGE_ALPHA = note("image-alpha", "image{s} with transparency", "the transparency is dropped")
 IMAGE_EXTENSION = note(
-    "image-extension", "image{ whose name says|s whose names say} another format", outcome="the content is what counts"
+    "image-extension", "image{ whose name says|s whose names say} another format", "the content is what counts"
 )
 IMAGES_NOT_CHECKED = note("images-not-checked", "image{ was|s were} not looked at")
-
-# Copies.
-IMAGES_IDENTICAL = warning(
-    "images-identical",
-    "pair{s} of identical images",
-    outcome="each counts on its own",
-    fix="keep one of them, with the objects of both",
-)
-SPLIT_LEAK = warning(
-    "split-leak",
-    "image{ stands|s stand} in two splits",
-    outcome="the score is too good",
-    fix="take it out of one of them",
-)
-IMAGES_NEARLY_IDENTICAL = note("images-nearly-identical", "pair{s} of nearly identical images")
-SPLIT_NEAR_LEAK = warning(
-    "split-near-leak",
-    "image{ stands|s stand} nearly identical in two splits",
-    outcome="the score is too good",
-    fix="keep pictures of one scene in one split",
-)
-
-# Several splits, and what the detector will see.
-SPLITS_DIFFER_IN_CLASSES = error(
-    "splits-differ-in-classes",
-    "{category|categories} that not all splits have",
-    fix="give all files the same list of categories, also of those without a box",
-)
 SPLIT_UNREADABLE = error("split-unreadable", "split{s} cannot be opened")  # told with the fix of its reason
-CLASS_TINY = warning(
-    "class-tiny",
-    "class{ has|es have} fewer than 10 objects to learn from",
-    outcome="hardly learned",
-    fix="label more, or merge it with another",
-)
-CLASS_IMBALANCE = note(
-    "class-imbalance", "class{ has|es have} under 1 % of the objects of the most frequent one", outcome="learned slowly"
-)
-CLASS_ONLY_EVALUATED = warning(
-    "class-only-evaluated",
-    "class{ has|es have} objects to be found but none to learn from",
-    outcome="each will have an AP of 0",
-)
-OBJECT_UNREACHED = note(
-    "object-unreached",
-    "object{s} that no anchor reaches at IoU 0.5",
-    outcome="matched with their best anchor, however little it fits",
-    fix="python tools/anchors.py with the same settings; or a larger image.short_side",
-)
-OBJECT_UNDER_8_PIXELS = note(
-    "object-under-8-pixels",
-    "object{s} with a side under 8 pixels after the resize",
-    outcome="hardly seen",
-    fix="a larger image.short_side and image.long_side",
-)
-IMAGE_WITH_MANY_OBJECTS = warning(
-    "image-with-many-objects",
-    "image{ has|s have} more objects than may be detected",
-    outcome="some cannot be found",
-    fix="a larger postprocess.max_detections",
-)
 
 # Boxes of any format; what becomes of the first five is the policy dataset.on_bad_box.
 BOX_MALFORMED = warning(
-    "box-malformed", "'bbox' that {is|are} not four numbers [x, y, width, height]", outcome=LEFT_OUT, fix=_DOCTOR
+    "box-malformed", "'bbox' that {is|are} not four numbers [x, y, width, height]", LEFT_OUT, _DOCTOR
 )
-BOX_NOT_FINITE = warning("box-not-finite", "box{es} with values that are not finite", outcome=LEFT_OUT, fix=_DOCTOR)
-BOX_WITHOUT_SIZE = warning("box-without-size", "box{es} of zero or negative size", outcome=LEFT_OUT, fix=_DOCTOR)
-BOX_OUTSIDE = warning("box-outside", "box{es} outside of {its|their} image", outcome=LEFT_OUT, fix=_DOCTOR)
+BOX_NOT_FINITE = warning("box-not-finite", "box{es} with values that are not finite", LEFT_OUT, _DOCTOR)
+BOX_WITHOUT_SIZE = warning("box-without-size", "box{es} of zero or negative size", LEFT_OUT, _DOCTOR)
+BOX_OUTSIDE = warning("box-outside", "box{es} outside of {its|their} image", LEFT_OUT, _DOCTOR)
 BOX_LEAVES_IMAGE = warning(
-    "box-leaves-image", "box{ that leaves its|es that leave their} image", outcome="clipped for training", fix=_DOCTOR
+    "box-leaves-image", "box{ that leaves its|es that leave their} image", "clipped for training", _DOCTOR
 )
 BOXES_XYXY = error(
     "boxes-xyxy",
     "box{ that reads|es that read} as [x1, y1, x2, y2] where [x, y, width, height] is meant",
-    fix="write x2 - x1 and y2 - y1 in place of x2 and y2; python tools/doctor.py dataset=... fix=true",
-    why="taken as width and height many would leave their image, taken as corners all fit",
+    "write x2 - x1 and y2 - y1 in place of x2 and y2; python tools/doctor.py dataset=... fix=true",
+    "taken as width and height many would leave their image, taken as corners all fit",
 )
 BOXES_RELATIVE = error(
     "boxes-relative",
     "box{es} with values between 0 and 1 where pixels are meant",
-    fix="multiply them by the size of their image; python tools/doctor.py dataset=... fix=true",
-    why="no box of the file is larger than a pixel",
+    "multiply them by the size of their image; python tools/doctor.py dataset=... fix=true",
+    "no box of the file is larger than a pixel",
 )
 BOXES_MOSTLY_UNUSABLE = error(
     "boxes-mostly-unusable",
     "box{es} cannot be used, more than half of the file's",
-    fix="look at how the file was written; python tools/doctor.py dataset=... lists every kind",
-    why="what is left would be another data set",
+    "look at how the file was written; python tools/doctor.py dataset=... lists every kind",
+    "what is left would be another data set",
 )
 BOX_DUPLICATE = warning(
     "box-duplicate",
     "box{es} written again with the same class and the same coordinates",
-    outcome="kept: training and evaluation count them as objects of their own",
-    fix=_DOCTOR,
+    "kept: training and evaluation count them as objects of their own",
+    _DOCTOR,
 )
-BOX_NEAR_DUPLICATE = note(
-    "box-near-duplicate", "pair{s} of nearly equal boxes of one class (IoU above 0.9)", outcome="kept"
-)
-CROWD = note("crowd", "crowd region{s}", outcome="neither objects nor background")
+CROWD = note("crowd", "crowd region{s}", "neither objects nor background")
 
 # Images and classes of any format.
-IMAGE_WITHOUT_OBJECTS = note("image-without-objects", "image{s} without objects", outcome="kept")
+IMAGE_WITHOUT_OBJECTS = note("image-without-objects", "image{s} without objects", "kept")
 FILE_NAME_LEAVES_FOLDER = error(
     "file-name-leaves-folder",
     "file name{ that leaves|s that leave} the folder of images",
-    fix="write names relative to the folder, without '..'",
-    why="only files inside the folder are opened, whatever an annotation file says",
+    "write names relative to the folder, without '..'",
+    "only files inside the folder are opened, whatever an annotation file says",
 )
 FILE_NAME_TWICE = warning(
     "file-name-twice",
     "image{s} whose file another image names, too",
-    outcome="each kept with its own boxes: the objects of one are background in the other",
-    fix="put the boxes of one file under one image id",
+    "each kept with its own boxes: the objects of one are background in the other",
+    "put the boxes of one file under one image id",
 )
 IMAGE_SIZE_NOT_POSITIVE = error(
     "image-size-not-positive",
     "image{s} whose 'height' or 'width' is below 1",
-    fix="write the size of the file in pixels",
-    why="boxes are clipped to the size of their image",
+    "write the size of the file in pixels",
+    "boxes are clipped to the size of their image",
 )
 CLASS_NAME_TWICE = error(
     "class-name-twice",
     "class{es} whose name another class has, too",
-    fix="join the two classes, or rename one",
-    why="the results of the two could not be told apart",
+    "join the two classes, or rename one",
+    "the results of the two could not be told apart",
 )
 CLASS_NAME_ALIKE = warning(
     "class-name-alike",
     "class{ whose name differs|es whose names differ} from another's in case or spaces only",
-    outcome="kept as classes of their own",
-    fix="join them if they are one class",
+    "kept as classes of their own",
+    "join them if they are one class",
 )
-CLASS_NAME_EMPTY = warning("class-name-empty", "class{es} without a name", outcome="kept", fix="name it")
-CLASS_UNUSED = note("class-unused", "class{es} without objects", outcome="the network has an output for each")
+CLASS_NAME_EMPTY = warning("class-name-empty", "class{es} without a name", "kept", "name it")
+CLASS_UNUSED = note("class-unused", "class{es} without objects", "the network has an output for each")
 
 # A COCO file as a whole.
-FILE_UNREADABLE = error("file-unreadable", "annotation file{s} that cannot be read", fix=_COCO_FILE)
+FILE_UNREADABLE = error("file-unreadable", "annotation file{s} that cannot be read", _COCO_FILE)
 FILE_NOT_UTF8 = error(
     "file-not-utf8",
     "annotation file{ that is|s that are} not UTF-8 text",
-    fix="write it as UTF-8 (JSON has no other encoding)",
+    "write it as UTF-8 (JSON has no other encoding)",
 )
 FILE_NOT_JSON = error(
     "file-not-json",
     "annotation file{ that is not a JSON object|s that are not JSON objects}",
-    fix=_COCO_FILE,
-    why=f"{_ORDINARY}; a list is how detections are written",
+    _COCO_FILE,
+    f"{_ORDINARY}; a list is how detections are written",
 )
 FILE_TRUNCATED = error(
     "file-truncated",
     "annotation file{ that ends|s that end} in the middle",
-    fix="copy or download it again",
-    why="the rest of the annotations is missing",
+    "copy or download it again",
+    "the rest of the annotations is missing",
 )
-BYTE_ORDER_MARK = note("byte-order-mark", "byte order mark{ at the start of the file|s}", outcome="skipped")
+BYTE_ORDER_MARK = note("byte-order-mark", "byte order mark{ at the start of the file|s}", "skipped")
 SECTION_TWICE = error(
-    "section-twice",
-    "name{s} that the file gives more than once",
-    fix="join them",
-    why="readers differ in which one they take",
+    "section-twice", "name{s} that the file gives more than once", "join them", "readers differ in which one they take"
 )
-SECTION_MISSING = error("section-missing", "list{ that is|s that are} missing", fix=_COCO_FILE, why=_ORDINARY)
+SECTION_MISSING = error("section-missing", "list{ that is|s that are} missing", _COCO_FILE, _ORDINARY)
 SECTION_NOT_A_LIST = error(
-    "section-not-a-list", "section{ that is not a list|s that are not lists}", fix=_COCO_FILE, why=_ORDINARY
+    "section-not-a-list", "section{ that is not a list|s that are not lists}", _COCO_FILE, _ORDINARY
 )
-NO_IMAGES = error("no-images", "file{s} without images", fix="give an annotation file that lists images")
+NO_IMAGES = error("no-images", "file{s} without images", "give an annotation file that lists images")
 NO_CATEGORIES = error(
-    "no-categories", "file{s} without categories", fix=_COCO_FILE, why="without classes there is nothing to detect"
+    "no-categories", "file{s} without categories", _COCO_FILE, "without classes there is nothing to detect"
 )
 
 # Records of a COCO file.
 IMAGE_ID_TWICE = error(
-    "image-id-twice", "image{s} with an id that another has, too", fix=_OWN_IDS, why="objects could not be told apart"
+    "image-id-twice", "image{s} with an id that another has, too", _OWN_IDS, "objects could not be told apart"
 )
 CATEGORY_ID_TWICE = error(
     "category-id-twice",
     "{category|categories} with an id that another has, too",
-    fix=_OWN_IDS,
-    why="objects could not be told apart",
+    _OWN_IDS,
+    "objects could not be told apart",
 )
 ANNOTATION_ID_TWICE = warning(
     "annotation-id-twice",
     "annotation{s} with an id that another has, too",
-    outcome="all kept, numbered anew for evaluation",
-    fix=f"{_OWN_IDS}: pycocotools forgets all but the last",
+    "all kept, numbered anew for evaluation",
+    f"{_OWN_IDS}: pycocotools forgets all but the last",
 )
-CATEGORY_ID_ZERO = note("category-id-zero", "{category|categories} with the id 0", outcome="a class like any other")
+CATEGORY_ID_ZERO = note("category-id-zero", "{category|categories} with the id 0", "a class like any other")
 CATEGORY_ID_GAPS = note(
-    "category-id-gaps",
-    "id{s} left out between the lowest and the highest category",
-    outcome="labels are counted without them",
+    "category-id-gaps", "id{s} left out between the lowest and the highest category", "labels are counted without them"
 )
 BOX_FROM_POLYGON = warning(
-    "box-from-polygon", "annotation{s} without 'bbox'", outcome="the extent of the polygon is taken", fix=_CORRECTED
+    "box-from-polygon", "annotation{s} without 'bbox'", "the extent of the polygon is taken", _CORRECTED
 )
 AREA_ASSUMED = warning(
-    "area-assumed",
-    "annotation{s} without a usable 'area'",
-    outcome="width x height of the box is taken",
-    fix=_CORRECTED,
+    "area-assumed", "annotation{s} without a usable 'area'", "width x height of the box is taken", _CORRECTED
 )
-ISCROWD_ASSUMED = note("iscrowd-assumed", "annotation{s} without 'iscrowd'", outcome="taken for an object")
+ISCROWD_ASSUMED = note("iscrowd-assumed", "annotation{s} without 'iscrowd'", "taken for an object")
 ISCROWD_NOT_0_OR_1 = error(
     "iscrowd-not-0-or-1",
     "'iscrowd' that {is|are} not 0 or 1",
-    fix="write 1 for regions of many objects, 0 for objects",
-    why="an object is learned, a crowd is ignored",
+    "write 1 for regions of many objects, 0 for objects",
+    "an object is learned, a crowd is ignored",
 )
 ANNOTATION_ID_UNUSABLE = note(
     "annotation-id-unusable",
     "annotation{ without an id that is a whole number|s without ids that are whole numbers}",
-    outcome="told by their number in the file",
+    "told by their number in the file",
 )
 
 # Boxes that become what dataset.on_bad_box says, and images that become what dataset.on_bad_image says.
@@ -322,8 +251,8 @@ def not_an_object(section: str) -> Fault:
     return error(
         f"{section}-not-objects",
         f"{{entry of {section!r} that is not an object|entries of {section!r} that are not objects}}",
-        fix="take them out of the file",
-        why="every entry is an object such as {'id': 1, ...}",
+        "take them out of the file",
+        "every entry is an object such as {'id': 1, ...}",
     )
 
 
@@ -333,8 +262,8 @@ def without_key(section: str, key: str) -> Fault:
     return error(
         f"{section}-without-{key}",
         f"record{{s}} of {section!r} without {key!r}",
-        fix=f"write {key!r} into every record",
-        why=f"a record of {section!r} has {', '.join(map(repr, REQUIRED[section]))}",
+        f"write {key!r} into every record",
+        f"a record of {section!r} has {', '.join(map(repr, REQUIRED[section]))}",
     )
 
 
@@ -344,8 +273,8 @@ def not_whole(section: str, key: str) -> Fault:
     return error(
         f"{section}-{key}-not-whole",
         f"{key!r} of {section!r} that {{is not a whole number|are not whole numbers}}",
-        fix=_CORRECTED,
-        why="ids and sizes are whole numbers, written without quotes",
+        _CORRECTED,
+        "ids and sizes are whole numbers, written without quotes",
     )
 
 
@@ -353,7 +282,7 @@ def not_whole(section: str, key: str) -> Fault:
 def not_text(section: str, key: str) -> Fault:
     """Return the fault of a record of ``section`` whose ``key`` is no text."""
     return error(
-        f"{section}-{key}-not-text", f"{key!r} of {section!r} that {{is|are}} not text", fix="write it in double quotes"
+        f"{section}-{key}-not-text", f"{key!r} of {section!r} that {{is|are}} not text", "write it in double quotes"
     )
 
 
@@ -363,8 +292,8 @@ def duplicate_keys(section: str) -> Fault:
     return error(
         f"{section}-duplicate-keys",
         f"record{{ of {section!r} that gives|s of {section!r} that give}} a key more than once",
-        fix="leave one of them",
-        why="readers differ in which one they take",
+        "leave one of them",
+        "readers differ in which one they take",
     )
 
 
@@ -375,25 +304,6 @@ def unknown_reference(key: str) -> Fault:
     return error(
         f"annotations-{key}-unknown",
         f"{key!r} of 'annotations' that {{is|are}} not among the {section!r}",
-        fix=f"add the missing record to {section!r}, or take the annotation out",
-        why=f"every object belongs to one of the {section!r} of its file",
+        f"add the missing record to {section!r}, or take the annotation out",
+        f"every object belongs to one of the {section!r} of its file",
     )
-
-
-_HEADINGS = {
-    IMAGE_MISSING: "Image files, copies, what the detector will see",
-    BOX_MALFORMED: "Annotations of any format",
-    FILE_UNREADABLE: "COCO files",
-}
-FAULTS = tuple(value for value in globals().values() if isinstance(value, Fault))
-
-
-def as_markdown() -> str:
-    """Return the tables of docs/doctor.md: a heading and a table for each group of faults, in the order above."""
-    lines = []
-    for fault in FAULTS:
-        if fault in _HEADINGS:
-            lines += [f"### {_HEADINGS[fault]}", "", *_TABLE_HEAD]
-        cells = (f"`{fault.name}`", fault.severity, fault.one, fault.outcome or "-", fault.fix or "-")
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -30,12 +29,19 @@ class Fault:
     why: str = ""  # one sentence: what would go wrong; for errors
 
 
-def _fault(severity: Severity, name: str, text: str, *, outcome: str = "", fix: str = "", why: str = "") -> Fault:
-    """Return a fault whose ``text`` has the singular and the plural: ``box{es} outside of {its|their} image``."""
-    return Fault(name, severity, _FORMS.sub(r"\1", text), _FORMS.sub(r"\2", text), outcome, fix, why)
+def error(name: str, text: str, fix: str = "", why: str = "", *, outcome: str = "") -> Fault:
+    """Return a fault that training refuses; ``text`` has both numbers: ``box{es} outside of {its|their} image``."""
+    return Fault(name, "error", _FORMS.sub(r"\1", text), _FORMS.sub(r"\2", text), outcome, fix, why)
 
 
-error, warning, note = (partial(_fault, severity) for severity in SEVERITIES)
+def warning(name: str, text: str, outcome: str, fix: str = "") -> Fault:
+    """Return a fault that something comes of, the ``outcome``."""
+    return replace(error(name, text, fix, outcome=outcome), severity="warning")
+
+
+def note(name: str, text: str, outcome: str = "", fix: str = "") -> Fault:
+    """Return a fault that is only worth knowing."""
+    return replace(error(name, text, fix, outcome=outcome), severity="note")
 
 
 @dataclass(frozen=True)

@@ -72,8 +72,7 @@ class ShapesFolder:
         """Return the folder, after drawing the whole set if it is not there yet."""
         if split not in SPLITS:
             raise DataError(
-                f"data set {self.name!r} has no split {split!r}; it has {', '.join(SPLITS)}",
-                fix=f"split={SPLITS[-1]}",
+                f"data set {self.name!r} has no split {split!r}; it has {', '.join(SPLITS)}", fix=f"split={SPLITS[-1]}"
             )
         self.make()
         images, annotations = _places(split)

@@ -9,11 +9,13 @@ from itertools import islice
 import cv2
 import numpy as np
 
-from retina.data.annotations import annotation_name, near_duplicate_boxes
-from retina.data.catalogue import BAD_IMAGE, BOX_NEAR_DUPLICATE, OBJECT_UNDER_8_PIXELS, OBJECT_UNREACHED
+from retina.data.annotations import annotation_name
+from retina.data.catalogue import BAD_IMAGE
 from retina.data.checks.images import is_local
 from retina.data.dataset import DetectionDataset
 from retina.data.findings import Fault, Finding
+from retina.doctor.catalogue import BOX_NEAR_DUPLICATE, OBJECT_UNDER_8_PIXELS, OBJECT_UNREACHED
+from retina.doctor.duplicates import near_duplicate_boxes
 from retina.doctor.examine import Examination, SplitExam
 from retina.drawing.boxes import draw_boxes
 from retina.drawing.sheets import shrunk

@@ -1,4 +1,4 @@
-"""Images that are there twice: the same file content, or nearly the same picture."""
+"""What is there twice: images of the same file content or nearly the same picture, objects of nearly the same box."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from retina.data.catalogue import IMAGES_IDENTICAL, IMAGES_NEARLY_IDENTICAL, SPLIT_LEAK, SPLIT_NEAR_LEAK
+from retina.data.annotations import Annotations
+from retina.data.box_checks import blocks_of_images, owners
 from retina.data.checks.images import ImageCheck, unchecked
 from retina.data.dataset import DetectionDataset
 from retina.data.findings import Fault, Finding, Findings
+from retina.doctor.catalogue import IMAGES_IDENTICAL, IMAGES_NEARLY_IDENTICAL, SPLIT_LEAK, SPLIT_NEAR_LEAK
 
 # Correlation of two gray copies from which pictures are nearly the same. Measured on 364 microscope images and 158
 # photographs: recompressed 0.97 and more, shifted by four pixels 0.96, brightened 0.94; different ones at most 0.87.
@@ -94,3 +96,59 @@ def duplicate_findings(
         reason = f"for pictures that are nearly identical: more than {MAX_COMPARED:,}"
         return (*findings.all(), unchecked(findings.file, not_compared, reason))
     return findings.all()
+
+
+def near_duplicate_boxes(annotations: Annotations, *, iou: float = 0.9) -> np.ndarray:
+    """Return ``(p, 2)`` positions of objects, no crowds, of one image and class that overlap by more than ``iou``.
+
+    Boxes that are equal are left to the finding ``box-duplicate``.
+    """
+    labels = np.where(annotations.crowd, -1, annotations.labels)
+    pairs = near_duplicate_pairs(annotations.offsets, labels, annotations.training_boxes, iou=iou)
+    first, second = annotations.boxes[pairs[:, 0]], annotations.boxes[pairs[:, 1]]
+    return pairs[(first != second).any(axis=1)]
+
+
+def near_duplicate_pairs(
+    offsets: np.ndarray, labels: np.ndarray, corners: np.ndarray, *, iou: float = 0.9
+) -> np.ndarray:
+    """Return ``(p, 2)`` positions of objects of one image and class whose boxes overlap by more than ``iou``.
+
+    Args:
+        offsets: ``(n + 1,)``; the objects of image ``i`` are ``offsets[i]:offsets[i + 1]``.
+        labels: ``(m,)``; objects with a negative label are not looked at.
+        corners: ``(m, 4)`` xyxy with a positive size.
+        iou: overlap above which two boxes count; boxes that are equal count, too.
+    """
+    found = [np.zeros((0, 2), dtype=np.int64)]
+    for first, last in blocks_of_images(offsets):
+        owner, block, kinds = owners(offsets, first, last), corners[first:last].astype(np.float64), labels[first:last]
+        order = np.lexsort((block[:, 0], kinds, owner))
+        order = order[kinds[order] >= 0]
+        pairs = _overlapping(owner[order], kinds[order], block[order], iou)
+        found.append(np.sort(first + order[pairs], axis=1))
+    together = np.concatenate(found)
+    return together[np.lexsort((together[:, 1], together[:, 0]))]
+
+
+def _overlapping(owner: np.ndarray, kinds: np.ndarray, corners: np.ndarray, iou: float) -> np.ndarray:
+    """Return pairs of rows that are sorted by image, class and left side."""
+    found = [np.zeros((0, 2), dtype=np.int64)]
+    widths = corners[:, 2] - corners[:, 0]
+    areas = widths * (corners[:, 3] - corners[:, 1])
+    left, step = np.arange(len(corners)), 0
+    while True:
+        step += 1
+        left = left[: np.searchsorted(left, len(corners) - step)]
+        right = left + step
+        # The overlap is at most as wide as from the right one's left side to the left one's right side; since left
+        # sides ascend, whoever is too far away for this step is so for all further ones.
+        near = (owner[left] == owner[right]) & (kinds[left] == kinds[right])
+        near &= corners[right, 0] - corners[left, 0] <= (1 - iou) * widths[left]
+        left, right = left[near], right[near]
+        if not len(left):
+            return np.concatenate(found)
+        sides = np.minimum(corners[left, 2:], corners[right, 2:]) - np.maximum(corners[left, :2], corners[right, :2])
+        overlap = np.clip(sides, 0, None).prod(axis=1)
+        high = overlap > iou * (areas[left] + areas[right] - overlap)
+        found.append(np.stack([left[high], right[high]], axis=1))

@@ -68,13 +68,16 @@ def test_an_option_is_made_once_and_never_overwritten(tmp_path, monkeypatch, cap
     monkeypatch.setattr(anchors_file, "CONFIGS", tmp_path / "configs")
     refuse_existing("mine")
     refuse_existing(None)
-    write_anchors(settings, sections, FITTED, verdict(Gain(0.05, 0.01)), ROWS)
+
+    def write() -> None:
+        write_anchors(settings, sections, FITTED, verdict(Gain(0.05, 0.01)), ROWS)
+
+    write()
     mine = tmp_path / "configs" / "anchors" / "mine.yaml"
     assert mine.read_text().startswith("# python train.py dataset=shapes anchors=mine\n")
     assert "python train.py anchors=mine" in capsys.readouterr().out
     mine.write_text("other")
-    for call in (lambda: refuse_existing("mine"),
-                 lambda: write_anchors(settings, sections, FITTED, verdict(Gain(0.05, 0.01)), ROWS)):  # fmt: skip
+    for call in (lambda: refuse_existing("mine"), write):
         with pytest.raises(ConfigError, match="save_as=mine would overwrite"):
             call()
     assert mine.read_text() == "other"

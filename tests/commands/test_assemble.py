@@ -67,7 +67,7 @@ def test_one_section_makes_the_anchors_and_the_assigner():
     _, sections = job("train", "anchors.strides=[8,16]", "anchors.positive_iou=0.6", "anchors.crowd_ignore=null")
     assigner = build(sections["anchors"])
     assert isinstance(assigner.anchors, AnchorGenerator)
-    assert (assigner.anchors.strides, assigner.anchors.base_scale) == ([8, 16], 4.0)
+    assert (assigner.anchors.strides, assigner.anchors.base_scale) == ((8, 16), 4.0)
     assert (assigner.positive_iou, assigner.negative_iou, assigner.crowd_ignore) == (0.6, 0.4, None)
 
 

@@ -12,6 +12,7 @@ import yaml
 
 from retina.config.saved import model_config_from
 from retina.config.sections import as_text
+from retina.errors import ConfigError
 from retina.models.network import build_model
 from retina.training.progress import Progress
 from tests.jobs import CPU, as_job, job, parts_of
@@ -49,6 +50,15 @@ def test_the_parts_of_a_run_follow_its_configuration(small):
     (later,) = islice(iter(parts.make_loader(4)), 1)
     assert list(later.image_ids) == list(third.image_ids)
     assert torch.equal(later.images.pixels, third.images.pixels)
+
+
+def test_anchors_of_other_strides_than_the_levels_of_the_model_are_told(parts):
+    with pytest.raises(ConfigError) as told:
+        parts("anchors.strides=[8,16,32,64,256]")
+    assert told.value.what == (
+        "anchors.strides=[8, 16, 32, 64, 256], but the levels of the model have the strides [8, 16, 32, 64, 128]"
+    )
+    assert told.value.fix == "anchors.strides=[8,16,32,64,128]"
 
 
 def test_equal_seeds_give_equal_networks_and_orders(parts):

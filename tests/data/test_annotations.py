@@ -13,13 +13,13 @@ from retina.data.annotations import (
     RawAnnotations,
     annotation_name,
     build_annotations,
-    near_duplicate_boxes,
     refuse_errors,
     usable_boxes,
 )
 from retina.data.coco.file import inspect_coco, read_annotations
 from retina.data.findings import Findings
 from retina.data.flat_text import FlatText
+from retina.doctor.duplicates import near_duplicate_boxes
 from retina.errors import DataError
 
 

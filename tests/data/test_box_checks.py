@@ -13,10 +13,10 @@ from retina.data.box_checks import (
     duplicate_boxes,
     leaves_image,
     look_at_boxes,
-    near_duplicate_pairs,
     read_as_corners,
     read_as_relative,
 )
+from retina.doctor.duplicates import near_duplicate_pairs
 
 
 def crowded(seed: int, images: int = 30):

@@ -170,8 +170,7 @@ def _disorder(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage",
-    [_damage_header, _cut_array, _swap_array, _put_pickle, _remove_array, _empty, _old_version, _disorder],
+    "damage", [_damage_header, _cut_array, _swap_array, _put_pickle, _remove_array, _empty, _old_version, _disorder]
 )
 def test_a_damaged_cache_is_noticed_and_built_anew(file, parses, damage):
     whole = read_annotations(file)

@@ -12,14 +12,7 @@ import numpy as np
 from retina.data.annotations import NO_ID
 from retina.data.catalogue import ANNOTATION_ID_UNUSABLE, AREA_ASSUMED
 from retina.data.coco.json_stream import DUPLICATE_KEYS
-from retina.data.coco.records import (
-    Problem,
-    box_of,
-    check_annotation,
-    check_category,
-    check_image,
-    is_whole,
-)
+from retina.data.coco.records import Problem, box_of, check_annotation, check_category, check_image, is_whole
 from retina.data.file_names import leaves_folder
 from retina.data.findings import Fault
 from retina.data.flat_text import FlatText

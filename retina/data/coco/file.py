@@ -32,11 +32,7 @@ from retina.data.flat_text import FlatText
 from retina.data.remote import read_chunks
 from retina.errors import DataError
 
-_TROUBLES = {
-    "encoding": catalogue.FILE_NOT_UTF8,
-    "end": catalogue.FILE_TRUNCATED,
-    "syntax": catalogue.FILE_NOT_JSON,
-}
+_TROUBLES = {"encoding": catalogue.FILE_NOT_UTF8, "end": catalogue.FILE_TRUNCATED, "syntax": catalogue.FILE_NOT_JSON}
 
 
 def inspect_coco(path: str | Path, *, on_bad_box: OnBadBox = "clip") -> tuple[Annotations | None, tuple[Finding, ...]]:

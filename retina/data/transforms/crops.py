@@ -34,11 +34,7 @@ class ScaleCrop(A.DualTransform):
     min_side = 0.0  # pixels of the result; thinner objects become crowd regions
 
     def __init__(
-        self,
-        scale: Sequence[Above0] = (0.6, 1.6),
-        min_visible: Share = 0.3,
-        fill: Sequence[int] = FILL,
-        p: Share = 0.5,
+        self, scale: Sequence[Above0] = (0.6, 1.6), min_visible: Share = 0.3, fill: Sequence[int] = FILL, p: Share = 0.5
     ) -> None:
         """Args: ``scale`` least and greatest factor, drawn evenly on a log scale; ``fill`` RGB beside the image."""
         super().__init__(p=p)

@@ -27,9 +27,8 @@ class BoxLoss(Loss):
     """A loss of one value a box, of whatever it asks the pairs for."""
 
     def __init__(self, *, weight: AtLeast0 = 1.0) -> None:
-        """Args: ``weight`` of the box loss beside the classification loss; applied by the criterion."""
         super().__init__()
-        self.weight = weight
+        self.weight = weight  # beside the classification loss; applied by the criterion
 
     def forward(self, pairs: BoxPairs) -> Tensor:
         return self.per_box(pairs)

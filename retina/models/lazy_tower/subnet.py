@@ -23,8 +23,7 @@ def can_be_lazy(subnet: Subnet) -> bool:
     A norm with batch or spatial statistics sees the whole map, so a tower that holds one is computed whole; so is any
     layer that is not known here.
     """
-    layers = [*subnet.tower, subnet.predict]
-    return all(isinstance(layer, nn.ReLU) or _is_plain_convolution(layer) for layer in layers)
+    return all(isinstance(layer, nn.ReLU) or _is_plain_convolution(layer) for layer in [*subnet.tower, subnet.predict])
 
 
 def lazy_outputs(
@@ -32,12 +31,8 @@ def lazy_outputs(
 ) -> Tensor:
     """Return ``(P, num_outputs)``: rows ``anchor_index`` of ``subnet(levels).flatten(0, 1)``.
 
+    ``anchor_index`` is on the host, where what is computed is decided; a ``cell_cost`` of 0 never computes a level whole.
     Without any wanted anchor every parameter still gets a gradient, of zero, as ranks that exchange gradients need it.
-
-    Args:
-        levels: pyramid levels ``(B, C, h, w)``.
-        anchor_index: ``(P,)`` int64 on the host: what is computed is decided there.
-        cell_cost: see ``CELL_COST``; 0 never computes a level whole.
     """
     plan = plan_tower(
         anchor_index,

@@ -7,14 +7,7 @@ import math
 import pytest
 
 from retina.data.annotations import annotation_name
-from retina.data.coco.records import (
-    box_of,
-    check_annotation,
-    check_category,
-    check_image,
-    is_number,
-    is_whole,
-)
+from retina.data.coco.records import box_of, check_annotation, check_category, check_image, is_number, is_whole
 
 SOUND = {"id": 1, "image_id": 4, "category_id": 3, "bbox": [1, 2, 3, 4.5], "area": 13.5, "iscrowd": 0}
 

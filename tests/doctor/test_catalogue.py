@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from retina.data import catalogue
-from retina.data.catalogue import BAD_IMAGE, FAULTS, REQUIRED
+from retina.data.catalogue import BAD_IMAGE, REQUIRED
+from retina.doctor import catalogue as doctors
+from retina.doctor.catalogue import FAULTS, as_markdown
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "doctor.md"
 
@@ -14,7 +16,7 @@ def test_a_constant_carries_the_unique_name_of_its_fault():
     names = [fault.name for fault in FAULTS]
     assert len(names) >= 65
     assert len(set(names)) == len(names)
-    assert {getattr(catalogue, name.upper().replace("-", "_")) for name in names} == set(FAULTS)
+    assert {(vars(catalogue) | vars(doctors))[name.upper().replace("-", "_")] for name in names} == set(FAULTS)
 
 
 def test_a_text_has_a_singular_and_a_plural():
@@ -55,6 +57,6 @@ def test_each_section_and_key_has_a_fault_of_its_own():
 def test_the_page_of_the_doctor_has_the_tables_of_the_catalogue():
     page = PAGE.read_text(encoding="utf-8").splitlines()
     told = [line for line in page if line.startswith(("| `", "### ")) and "| `doctor." not in line]
-    tables = [line for line in catalogue.as_markdown().splitlines() if line.startswith(("| `", "### "))]
+    tables = [line for line in as_markdown().splitlines() if line.startswith(("| `", "### "))]
     first = told.index(tables[0])
     assert told[first : first + len(tables)] == tables
