@@ -6,27 +6,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-<<<<<<< HEAD
 import numpy as np
 
-from retina.data.annotations import annotation_name, near_duplicate_boxes
-from retina.data.catalogue import BOX_NEAR_DUPLICATE, CLASS_ONLY_EVALUATED, SPLITS_DIFFER_IN_CLASSES
-from retina.data.checks.images import ImageCheck, check_images, is_local, unchecked
-=======
 from retina.data.annotations import annotation_name
-from retina.data.checks.images import ImageCheck, Track, check_images, is_local, unchecked, untracked
->>>>>>> simpler4
+from retina.data.checks.images import ImageCheck, check_images, is_local, unchecked
 from retina.data.dataset import DetectionDataset
 from retina.data.findings import SEVERITIES, Finding, Findings
 from retina.data.folders import DataFolder, Opened
 from retina.doctor.catalogue import BOX_NEAR_DUPLICATE, CLASS_ONLY_EVALUATED, SPLITS_DIFFER_IN_CLASSES
 from retina.doctor.detector_view import DetectorView, Lens, look_through, view_findings
-<<<<<<< HEAD
-from retina.doctor.duplicates import Pair, duplicate_findings, find_duplicates
-from retina.drawing.tables import progress
-=======
 from retina.doctor.duplicates import Pair, duplicate_findings, find_duplicates, near_duplicate_boxes
->>>>>>> simpler4
+from retina.drawing.tables import progress
 
 Images = Literal["all", "header", "none"]
 

@@ -63,19 +63,19 @@ class ScorePanel(CurvePanel):
     label: ClassVar[str] = "p_t, probability of what is true"
     legend: ClassVar[str] = ""
 
-    def vary(self, family: LossFamily) -> dict[str, Any]:
+    def _vary(self, family: LossFamily) -> dict[str, Any]:
         """Return the curves of ``family`` by what is varied; empty where it does not look at that."""
         return {}
 
     def compute(self, families: Sequence[LossFamily]) -> dict[str, Any]:
-        return {family.name: found for family in families if (found := self.vary(family))}
+        return {family.name: found for family in families if (found := self._vary(family))}
 
-    def plots(self) -> Plots:
+    def _plots(self) -> Plots:
         """Return the title of each plot, its curves and which of their values it shows, row by row."""
         return [(f"{name}: {WHAT[what]}", found, what) for name, found in self.curves.items() for what in WHAT]
 
     def figure(self) -> Figure:
-        plots = self.plots()
+        plots = self._plots()
         rows = -(-len(plots) // self.columns)
         size = (10.0, max(3.8, 2.5 * rows + 0.4))
         figure, axes = new_axes(rows, self.columns, size=size, sharex=True, sharey=self.share_y)
@@ -114,7 +114,7 @@ class FocalByGamma(ScorePanel):
             for gamma in GAMMAS
         }
 
-    def plots(self) -> Plots:
+    def _plots(self) -> Plots:
         return [("loss", self.curves, "loss"), ("logarithmic", self.curves, "loss")]
 
     def figure(self) -> Figure:
@@ -144,7 +144,7 @@ class EveryClassification(ScorePanel):
 
         return {side: {family.name: curve(family, side) for family in families} for side in SIDES}
 
-    def plots(self) -> Plots:
+    def _plots(self) -> Plots:
         return [(f"{SIDES[side]}: {WHAT[what]}", self.curves[side], what) for what in WHAT for side in SIDES]
 
 
@@ -158,7 +158,7 @@ class Focus(ScorePanel):
     title = "The exponent that focuses"
     columns, share_y, label, legend = 4, True, "p_t", "exponent"
 
-    def vary(self, family: LossFamily) -> dict[str, Any]:
+    def _vary(self, family: LossFamily) -> dict[str, Any]:
         focus = [name for name in _FOCUS if name in family.settings][:1]
         losses = {value: family.build(**{name: value}) for name in focus for value in GAMMAS}
 
@@ -167,7 +167,7 @@ class Focus(ScorePanel):
 
         return {side: side_of(side == "positive") for side in SIDES} if losses else {}
 
-    def plots(self) -> Plots:
+    def _plots(self) -> Plots:
         sides = [(name, side, found) for name, both in self.curves.items() for side, found in both.items()]
         return [(f"{name}:\n{SIDES[side]}", found, "loss") for name, side, found in sides]
 
@@ -181,7 +181,7 @@ class IouAware(ScorePanel):
     name, key, label = "iou_aware", "iou", "score of the anchor's class"
     title = "Scores that learn the overlap"
 
-    def vary(self, family: LossFamily) -> dict[str, Any]:
+    def _vary(self, family: LossFamily) -> dict[str, Any]:
         ious = (0.0, 0.25, 0.5, 0.75, 1.0) if family.build().needs_iou else ()
         return {str(iou): score_curve(family.build(), f"IoU {iou:g}", positive=True, iou=iou) for iou in ious}
 
@@ -194,7 +194,7 @@ class Heat(ScorePanel):
     name, key = "heat", "heat"
     title = "Background that fades in"
 
-    def vary(self, family: LossFamily) -> dict[str, Any]:
+    def _vary(self, family: LossFamily) -> dict[str, Any]:
         heats = (0.0, 0.25, 0.5, 0.75) if family.build().needs_heat else ()
         return {str(heat): score_curve(family.build(), f"heat {heat:g}", positive=False, heat=heat) for heat in heats}
 
@@ -207,7 +207,7 @@ class Density(ScorePanel):
     name, key = "density", "density"
     title = "Gradient density"
 
-    def vary(self, family: LossFamily) -> dict[str, Any]:
+    def _vary(self, family: LossFamily) -> dict[str, Any]:
         densities = {"even density": even_density, "mostly easy": easy_density}
         return {
             name: score_curve(_with_density(family.build(), density), name, positive=True)

@@ -19,9 +19,9 @@ from retina.detection.losses.classification import FocalLoss
 from retina.detection.losses.self_normalised import GHMCLoss
 from retina.detector import Detector
 from retina.errors import CheckpointError, ConfigError, RetinaError
-from retina.lab.class_curves import score_curve
 from retina.lab.command import families, rebuild_criterion
 from retina.lab.curve_panels import EveryClassification, FocalByGamma
+from retina.lab.curves import score_curve
 from retina.training.checkpoint import load_checkpoint, save_checkpoint
 
 FAST = ("workers=0", "precision=float32", "device=cpu")
@@ -61,7 +61,7 @@ def test_every_loss_of_the_configurations_is_a_family_and_can_be_built() -> None
 def test_without_a_checkpoint_every_loss_is_drawn(tmp_path, capsys, monkeypatch) -> None:
     few = partial(score_curve, logits=torch.tensor([-2.0, 0.5, 3.0], dtype=torch.float64))
     monkeypatch.setattr("retina.lab.curve_panels.score_curve", few)
-    monkeypatch.setattr("retina.lab.box_curves.NUM_POINTS", 6)
+    monkeypatch.setattr("retina.lab.curves.NUM_POINTS", 6)
     monkeypatch.setattr("retina.lab.command.CLASS_PANELS", (FocalByGamma, EveryClassification))
     show(f"out={tmp_path / 'lab'}")
     written = json.loads((tmp_path / "lab" / "loss_lab.json").read_text())
