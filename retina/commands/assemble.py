@@ -126,10 +126,7 @@ def build_evaluator(
         dataset=dataset,
         postprocess=postprocess,
         anchors=assigner.anchors,
-        device=machine.device,
-        autocast=machine.autocast,
-        gather=distributed.gather_objects,
-        is_main=distributed.is_main(),
+        machine=machine,
     )
 
 

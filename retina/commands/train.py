@@ -82,13 +82,8 @@ def _train(settings: RunSettings, sections: Sections, machine: Machine) -> Train
     run_dir = Path(settings.resume or create_run_directory(settings.run_dir, name=sections["dataset"]["name"]))
     settings = replace(settings, run_dir=str(run_dir))
     written = as_text(settings, sections)
-    with RunLog(
-        run_dir,
-        num_steps=length.num_steps,
-        is_main=distributed.is_main(),
-        resume_step=done.step if done else None,
-    ) as log:
-        trainer = Trainer(parts, settings, length, run_dir=run_dir, run_log=log, precision=machine.precision)
+    with RunLog(run_dir, num_steps=length.num_steps, resume_step=done.step if done else None) as log:
+        trainer = Trainer(parts, settings, length, machine, run_dir=run_dir, run_log=log)
         if resumed:
             trainer.load_state_dict(resumed)
         if distributed.is_main():  # only now: a checkpoint that was refused keeps the configuration that it had

@@ -104,7 +104,7 @@ def test_detection_finds_the_synthetic_objects() -> None:
 
 def test_the_table_has_a_row_for_every_variant(capsys, monkeypatch, tmp_path) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("retina.benchmark.command.convolution_peak", lambda device, autocast: 1e11)
+    monkeypatch.setattr("retina.benchmark.command.convolution_peak", lambda machine: 1e11)
     call_command("benchmark", TINY)
     shown = capsys.readouterr().out
     rows = [line.split("|")[1].strip() for line in shown.splitlines() if line.startswith("| ")]

@@ -151,9 +151,7 @@ def test_prediction_and_evaluation_find_the_same(tmp_path, annotations_file, ins
     augment = Augment([], **image.one_size, seed=0)
     samples = [augment.transform(dataset.sample(i), SampleKey(0, i)) for i in range(3)]
     loader = [Collate(Assigner(anchors))([sample]) for sample in samples]
-    evaluation = Evaluator(loader=loader, dataset=dataset, postprocess=postprocess, anchors=anchors, device=CPU.device)(
-        model
-    )
+    evaluation = Evaluator(loader=loader, dataset=dataset, postprocess=postprocess, anchors=anchors, machine=CPU)(model)
     predictor = detector_of(model, Assigner(anchors), postprocess, image, "abc", (3, 7, 90))
     for i, image_id in enumerate(dataset.image_ids.tolist()):
         alone, together = predictor(dataset.sample(i).image), evaluation.detections[image_id]
