@@ -119,7 +119,9 @@ def _dispatch(command: Command, typed: list[str], outcome: Outcome) -> None:
         raise ConfigError("resume= takes one run, but -m asks for many", fix="leave -m out")
     if _is_for_hydra(flags, overrides):
         if not flags.hydra_help and not flags.shell_completion:
-            read_jobs(recipe, overrides, multirun=flags.multirun)
+            recipes = {job.recipe for job in read_jobs(recipe, overrides, multirun=flags.multirun)}
+            if recipes == {"custom"} and not any(text.startswith("recipe=") for text in overrides):
+                overrides = [*overrides, "recipe=custom"]  # the data set may have no recipe of its own
         shown = io.StringIO()
         # Hydra would print a traceback if nobody read what it shows (`| head`), so it is printed here.
         with redirect_stdout(shown) if flags.cfg or flags.info else nullcontext():

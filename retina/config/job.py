@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ class Job:
 
     config: DictConfig
     tree: dict[str, Any]
+    recipe: str | None = None  # the option of the group, where the command has it
 
 
 def read_jobs(recipe: Recipe, overrides: Sequence[str], *, multirun: bool = False) -> list[Job]:
@@ -74,7 +75,7 @@ def _read_job(recipe: Recipe, overrides: Sequence[Override]) -> tuple[Job | None
     except ConfigError as error:
         return None, [Mistake(error.what, error.fix)]
     job, more = with_values(recipe, composed.config, values, recipe.folders)
-    return job, mistakes + more
+    return replace(job, recipe=composed.choices.get("recipe")), mistakes + more
 
 
 def _compose(recipe: Recipe, choices: Sequence[Override]) -> tuple[Composed, list[Mistake]]:

@@ -67,7 +67,7 @@ def split_groups(
 def lacks_recipe(choices: Sequence[Override], options: Mapping[str, Sequence[str]]) -> bool:
     """Return whether the chosen data set has no recipe of its own and none is chosen: it takes that of custom data."""
     chosen = {choice.key_or_group: choice.value() for choice in choices}
-    return "recipe" not in chosen and "dataset" in chosen and chosen["dataset"] not in options["recipe"]
+    return "recipe" not in chosen and "dataset" in chosen and chosen["dataset"] not in options.get("recipe", ())
 
 
 def check_choices(

@@ -130,6 +130,16 @@ def test_a_folder_of_one_s_own_adds_options(tmp_path: Path, runs: Runs) -> None:
     assert run_command("train", ["-cd", str(tmp_path / "nowhere"), "experiment=tiny"]) == 2
 
 
+@pytest.mark.parametrize("words", [[], ["-m", "train.seed=1,2"], ["hydra.verbose=true"]], ids=str)
+def test_a_data_set_without_a_recipe_takes_that_of_custom_data(tmp_path: Path, runs: Runs, root, words) -> None:
+    (tmp_path / "mine" / "dataset").mkdir(parents=True)
+    text = (root / "configs" / "dataset" / "shapes.yaml").read_text()
+    (tmp_path / "mine" / "dataset" / "other.yaml").write_text(text)
+    assert run_command("train", ["-cd", str(tmp_path / "mine"), "dataset=other", *words]) == 0
+    assert {settings.train.epochs for settings in runs.settings} == {30}  # of configs/recipe/custom.yaml
+    assert len(runs.settings) == (2 if "-m" in words else 1)
+
+
 def _start(*line: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(
