@@ -21,8 +21,8 @@ from torchvision.models.detection import RetinaNet as TorchvisionRetinaNet
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.peer import PeerDetection, build_peer, peer_images
 from retina.benchmark.measure import alternate, peak_memory, report
-from retina.benchmark.peer import PeerDetection, build_peer, peer_images
 from retina.benchmark.steps import Detection
 from retina.benchmark.synthetic import synthetic_images, synthetic_scores, synthetic_targets
 from retina.detection.anchors import AnchorGenerator

@@ -24,8 +24,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.peer import PeerTrainStep, build_peer, peer_images, peer_targets
 from retina.benchmark.measure import Timing, alternate, peak_memory, report
-from retina.benchmark.peer import PeerTrainStep, build_peer, peer_images, peer_targets
 from retina.benchmark.steps import TrainStep, without_progress
 from retina.benchmark.synthetic import synthetic_images, synthetic_targets
 from retina.detection.anchors import AnchorGenerator
