@@ -143,23 +143,15 @@ def build_annotations(
     """
     order, training_boxes = usable_boxes(raw, findings, on_bad_box)
 
-    def kept(column: np.ndarray) -> np.ndarray:
-        return column if order is None else column[order]
-
-    counts = np.bincount(kept(raw.image_of_object), minlength=len(raw.image_ids))
+    kept = slice(None) if order is None else order
+    counts = np.bincount(raw.image_of_object[kept], minlength=len(raw.image_ids))
     annotations = Annotations(
         source=source,
         category_ids=tuple(int(number) for number in raw.category_ids),
         class_names=tuple(raw.class_names),
-        image_ids=raw.image_ids,
-        file_names=raw.file_names,
-        sizes=raw.sizes,
-        boxes=kept(raw.boxes),
-        training_boxes=kept(training_boxes),
-        labels=kept(raw.labels),
-        areas=kept(raw.areas),
-        crowd=kept(raw.crowd),
-        object_ids=kept(raw.object_ids),
+        **{name: getattr(raw, name) for name in ("image_ids", "file_names", "sizes")},
+        **{name: getattr(raw, name)[kept] for name in ("boxes", "labels", "areas", "crowd", "object_ids")},
+        training_boxes=training_boxes[kept],
         offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         findings=(),
         fingerprint=fingerprint,
@@ -181,10 +173,11 @@ def usable_boxes(raw: RawAnnotations, findings: Findings, on_bad_box: str) -> tu
         (catalogue.BOX_WITHOUT_SIZE, looks.finite & ~looks.sized),
         (catalogue.BOX_OUTSIDE, looks.sized & ~looks.usable),
         (replace(leaving, outcome=catalogue.LEFT_OUT) if drop else leaving, looks.leaves),
-        (catalogue.BOXES_RELATIVE, looks.sized)
-        if read_as_relative(looks)
-        else (catalogue.BOXES_XYXY, read_as_corners(looks)),
     ]
+    relative = read_as_relative(looks)
+    found.append(
+        (catalogue.BOXES_RELATIVE, looks.sized) if relative else (catalogue.BOXES_XYXY, read_as_corners(looks))
+    )
     for fault, wrong in found:
         findings.add_each(fault, np.flatnonzero(wrong), raw.object_place)
     malformed = findings.counts.get(catalogue.BOX_MALFORMED, 0)

@@ -109,22 +109,16 @@ class _Place:
 
     def open(self, stamp: dict[str, Any]) -> Annotations | None:
         """Return the cached content of the file as it is now; None where there is none, or it is damaged."""
-        if not self.folder.is_dir():
-            return None
-        fingerprint = self._stamped(stamp) or self._hashed(stamp)
-        if fingerprint is None:
+        if not self.folder.is_dir() or (fingerprint := self._stamped(stamp) or self._hashed(stamp)) is None:
             return None
         folder = self._folder_of(fingerprint)
         try:
             found = load(folder)
-        except FileNotFoundError:
-            if not folder.exists():
-                return None
-        except (OSError, ValueError, KeyError, TypeError):
-            pass
-        else:
             if found.fingerprint == fingerprint:
                 return self._named(found)
+        except (OSError, ValueError, KeyError, TypeError):
+            if not folder.exists():
+                return None
         self._discard(folder)
         return None
 

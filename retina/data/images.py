@@ -19,12 +19,8 @@ Shrink = Callable[[int, int], int]
 
 # A JPEG is made of 8 x 8 cosines; leaving out the high ones gives it at 1/2, 1/4 or 1/8, near to the mean over each
 # square of pixels. Sides are rounded up. Source: libjpeg.txt, "Decompression parameter selection", scale_denom.
-COLOR_FLAGS = {
-    1: cv2.IMREAD_COLOR,
-    2: cv2.IMREAD_REDUCED_COLOR_2,
-    4: cv2.IMREAD_REDUCED_COLOR_4,
-    8: cv2.IMREAD_REDUCED_COLOR_8,
-}
+COLOR_FLAGS = {1: cv2.IMREAD_COLOR, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4}
+COLOR_FLAGS[8] = cv2.IMREAD_REDUCED_COLOR_8
 # 1: the pixels as stored; 0: turned as the EXIF orientation says, as image viewers show them.
 EXIF_POLICIES = {"ignore": cv2.IMREAD_IGNORE_ORIENTATION, "apply": 0}
 
