@@ -95,7 +95,7 @@ class Annotations:
         """Pickle by the path of the cache where there is one, so that a process that is spawned maps the same pages."""
         if self.cache is None:
             return Annotations, tuple(vars(self).values())
-        from retina.data.cache_folder import open_folder
+        from retina.data.cache import open_folder
 
         return open_folder, (self.cache, self.source, self.findings)
 
@@ -133,13 +133,9 @@ def build_annotations(
 
     Nothing is raised for errors among the findings: :func:`refuse_errors` does.
 
-    Args:
-        raw: what was read.
-        findings: what was found while reading.
-        source: the file or folder that was read, for messages.
-        fingerprint: sha256 of what was read.
-        on_bad_box: ``clip``: a box that leaves its image is clipped, one that cannot be used is left out; ``drop``:
-            both are left out; ``error``: both become errors.
+    ``source``: the file or folder that was read, for messages; ``fingerprint``: its sha256. ``on_bad_box`` ``clip``: a
+    box that leaves its image is clipped, one that cannot be used is left out; ``drop``: both are left out; ``error``:
+    both become errors.
     """
     order, training_boxes = usable_boxes(raw, findings, on_bad_box)
 

@@ -73,9 +73,7 @@ def read_shrunk(
     Grey images get three equal channels, transparency is dropped.
 
     ``path`` may be an address. ``shrink`` says how many times smaller a JPEG may be decoded; sides are rounded up.
-
-    Raises:
-        DataError: the file cannot be read or decoded.
+    DataError, which calls the image ``place``, where it cannot be read or decoded.
     """
     try:
         # imdecode of the bytes, not imread: imread cannot open every unicode name on every system.
