@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from retina.benchmark.measure import alternate, peak_memory, report
 from retina.benchmark.synthetic import synthetic_targets
 from retina.detection.assign import Assigner
-from retina.machine import autocast
+from retina.machine import Machine
 from retina.models.heads import Subnet
 from retina.models.lazy_tower.plan import plan_tower
 from retina.models.lazy_tower.subnet import lazy_outputs
@@ -48,7 +48,7 @@ def build(contestant: str, boxes: int, precision: str, backward: bool) -> Callab
     compute = lazy_outputs if contestant == LAZY else whole_outputs
 
     def run() -> list[Tensor]:
-        with autocast(precision, torch.device("cpu")), torch.set_grad_enabled(backward):
+        with Machine(torch.device("cpu"), precision).autocast(), torch.set_grad_enabled(backward):
             outputs = compute(subnet, levels, wanted)
         if not backward:
             return [outputs]

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,13 +21,13 @@ from torchvision.models.detection import RetinaNet as TorchvisionRetinaNet
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.peer import PeerDetection, build_peer, peer_images
 from retina.benchmark.measure import alternate, peak_memory, report
-from retina.benchmark.peer import PeerDetection, build_peer, peer_images
 from retina.benchmark.steps import Detection
 from retina.benchmark.synthetic import synthetic_images, synthetic_scores, synthetic_targets
 from retina.detection.anchors import AnchorGenerator
 from retina.detection.postprocess import PostProcess
-from retina.machine import autocast
+from retina.machine import Machine
 from retina.models.backbones.resnet import ResNet
 from retina.models.retinanet import build_retinanet
 from retina.structures import Detections, Predictions
@@ -53,7 +52,7 @@ def build_detection(contestant: str, precision: str, canvas: tuple[int, int]) ->
         load_weights=False,
     )
     model = model.to(memory_format=torch.channels_last).eval()
-    context = partial(autocast, precision, torch.device("cpu"))
+    context = Machine(torch.device("cpu"), precision).autocast
     if contestant == OURS:
         scores.take_the_place_of(model.class_subnet.predict, model.class_subnet)
         return Detection(model, PostProcess(), anchors, images, context)

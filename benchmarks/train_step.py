@@ -18,15 +18,14 @@ import itertools
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.peer import PeerTrainStep, build_peer, peer_images, peer_targets
 from retina.benchmark.measure import Timing, alternate, peak_memory, report
-from retina.benchmark.peer import PeerTrainStep, build_peer, peer_images, peer_targets
 from retina.benchmark.steps import TrainStep, without_progress
 from retina.benchmark.synthetic import synthetic_images, synthetic_targets
 from retina.detection.anchors import AnchorGenerator
@@ -34,7 +33,7 @@ from retina.detection.assign import Assigner
 from retina.detection.criterion import Criterion
 from retina.detection.losses.box import L1Loss
 from retina.detection.losses.classification import FocalLoss
-from retina.machine import autocast
+from retina.machine import Machine
 from retina.models.backbones.resnet import ResNet
 from retina.models.retinanet import RetinaNet, build_retinanet
 from retina.training.optimizers import build_sgd
@@ -57,7 +56,7 @@ class Case:
 
     @property
     def autocast(self) -> Callable:
-        return partial(autocast, self.precision, torch.device("cpu"))
+        return Machine(torch.device("cpu"), self.precision).autocast
 
 
 def build_ours(case: Case, anchors: AnchorGenerator) -> RetinaNet:

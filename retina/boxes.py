@@ -69,11 +69,6 @@ def clip_boxes(boxes: Tensor, height: int, width: int) -> Tensor:
     return torch.stack([x[..., 0], y[..., 0], x[..., 1], y[..., 1]], dim=-1)
 
 
-def xywh_to_xyxy(boxes: Tensor) -> Tensor:
-    """Convert ``(..., 4)`` boxes from COCO's corner and sides to two corners."""
-    return torch.cat([boxes[..., :2], boxes[..., :2] + boxes[..., 2:]], dim=-1)
-
-
 def xyxy_to_xywh(boxes: Tensor) -> Tensor:
     """Convert ``(..., 4)`` boxes from two corners to COCO's corner and sides."""
     return torch.cat([boxes[..., :2], boxes[..., 2:] - boxes[..., :2]], dim=-1)

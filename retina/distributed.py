@@ -7,29 +7,32 @@ gloo group on the CPU also where gradients travel over nccl, so that exchanging 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from retina.errors import ConfigError
+from retina.errors import ConfigError, RetinaError
 
 # Rank 0 alone computes the COCO numbers while the others wait; gloo's and nccl's own limits are 30 and 10 minutes.
 TIMEOUT = timedelta(hours=2)
 
 _TORCHRUN_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
+_Result = TypeVar("_Result")
+
 _host_group: dist.ProcessGroup | None = None  # gloo; None means the default group is gloo already
 
 
-def setup(device_type: str) -> torch.device:
-    """Join the processes that torchrun started and return this rank's device.
+@contextmanager
+def processes(device_type: str) -> Iterator[torch.device]:
+    """Join the processes that torchrun started for the length of the block; yield this rank's device.
 
-    Does nothing but name the device where ``WORLD_SIZE`` is not set.
+    Where ``WORLD_SIZE`` is not set there is nothing to join.
 
     Args:
         device_type: ``"cpu"`` (gloo) or ``"cuda"`` (nccl, one device a rank of this machine).
@@ -38,9 +41,25 @@ def setup(device_type: str) -> torch.device:
         ConfigError: torchrun's environment is incomplete, or a machine has fewer devices than ranks.
     """
     global _host_group
+    try:
+        yield _join(device_type)
+    finally:
+        if _is_initialized():
+            dist.destroy_process_group()
+        _host_group = None
+
+
+def _join(device_type: str) -> torch.device:
+    global _host_group
     if "WORLD_SIZE" not in os.environ:
         return torch.device(device_type, 0) if device_type == "cuda" else torch.device(device_type)
-    local_rank = _check_environment()
+    if absent := [name for name in _TORCHRUN_VARIABLES if name not in os.environ]:
+        raise ConfigError(
+            f"WORLD_SIZE is set in the environment, but {', '.join(absent)} {'is' if len(absent) == 1 else 'are'} not",
+            why="several processes find each other by the variables that torchrun sets",
+            fix="torchrun --nproc-per-node 2 train.py ...   (or: unset WORLD_SIZE)",
+        )
+    local_rank = int(os.environ["LOCAL_RANK"])
     if device_type != "cuda":
         dist.init_process_group("gloo", timeout=TIMEOUT)
         return torch.device(device_type)
@@ -55,24 +74,6 @@ def setup(device_type: str) -> torch.device:
     dist.init_process_group("nccl", timeout=TIMEOUT, device_id=device)
     _host_group = cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=TIMEOUT))
     return device
-
-
-@contextmanager
-def processes(device_type: str) -> Iterator[torch.device]:
-    """Join the processes that torchrun started for the length of the block; yield this rank's device."""
-    device = setup(device_type)
-    try:
-        yield device
-    finally:
-        teardown()
-
-
-def teardown() -> None:
-    """Leave the group of processes; does nothing for a lone process."""
-    global _host_group
-    if _is_initialized():
-        dist.destroy_process_group()
-    _host_group = None
 
 
 def rank() -> int:
@@ -90,13 +91,13 @@ def is_main() -> bool:
     return rank() == 0
 
 
-def sum_over_ranks(value: float) -> float:
-    """Return the sum of a host number over all ranks, the same on each; exact for counts up to 2**53."""
+def mean_over_ranks(value: float) -> float:
+    """Return the mean of a host number over all ranks, the same on each; of a sum that is exact for counts to 2**53."""
     if world_size() == 1:
         return float(value)
     total = torch.tensor(value, dtype=torch.float64)
     dist.all_reduce(total, group=_host_group)
-    return total.item()  # a tensor of the host: no device is waited for
+    return total.item() / world_size()  # a tensor of the host: no device is waited for
 
 
 def sum_tensor_over_ranks(value: Tensor) -> Tensor:
@@ -105,11 +106,6 @@ def sum_tensor_over_ranks(value: Tensor) -> Tensor:
     if world_size() > 1:
         dist.all_reduce(total)
     return total
-
-
-def mean_over_ranks(value: float) -> float:
-    """Return the mean of a host number over all ranks, the same on each."""
-    return sum_over_ranks(value) / world_size()
 
 
 def gather_objects(value: Any) -> list[Any]:
@@ -130,6 +126,20 @@ def broadcast_object(value: Any) -> Any:
     return holder[0]
 
 
+def on_main_rank(function: Callable[[], _Result]) -> _Result:
+    """Return on every rank what ``function`` returns on rank 0; a mistake that it finds is raised on every rank."""
+    outcome: Any = None
+    if is_main():
+        try:
+            outcome = function()
+        except RetinaError as error:
+            outcome = error
+    outcome = broadcast_object(outcome)
+    if isinstance(outcome, RetinaError):
+        raise outcome
+    return outcome
+
+
 def barrier() -> None:
     """Wait until every rank is here."""
     if world_size() > 1:
@@ -138,15 +148,3 @@ def barrier() -> None:
 
 def _is_initialized() -> bool:
     return dist.is_available() and dist.is_initialized()
-
-
-def _check_environment() -> int:
-    """Return the rank within this machine once all of torchrun's variables are found to be set."""
-    absent = [name for name in _TORCHRUN_VARIABLES if name not in os.environ]
-    if absent:
-        raise ConfigError(
-            f"WORLD_SIZE is set in the environment, but {', '.join(absent)} {'is' if len(absent) == 1 else 'are'} not",
-            why="several processes find each other by the variables that torchrun sets",
-            fix="torchrun --nproc-per-node 2 train.py ...   (or: unset WORLD_SIZE)",
-        )
-    return int(os.environ["LOCAL_RANK"])

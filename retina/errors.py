@@ -19,12 +19,8 @@ class RetinaError(Exception):
         self.what, self.why, self.fix = what, why, fix
 
     def __str__(self) -> str:
-        lines = [f"error: {self.what}"]
-        if self.why:
-            lines.append(f"why:   {self.why}")
-        if self.fix:
-            lines.append(f"fix:   {self.fix}")
-        return "\n".join(lines)
+        lines = {"error: ": self.what, "why:   ": self.why, "fix:   ": self.fix}
+        return "\n".join(f"{label}{text}" for label, text in lines.items() if text)
 
 
 class ConfigError(RetinaError):

@@ -34,7 +34,15 @@ class Machine:
 
     def autocast(self) -> AbstractContextManager[None]:
         """Return a context in which the network runs in the precision."""
-        return autocast(self.precision, self.device)
+        dtype = _DTYPES[self.precision]
+        return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not torch.float32)
+
+    def gradient_scaler(self) -> torch.amp.GradScaler:
+        """Return the loss scaler: at work in fp16 only, else one that passes everything through.
+
+        Source: Micikevicius et al. 2018, Mixed Precision Training, section 3.2.
+        """
+        return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
 
 
 def resolve_device_type(device: str, *, setting: str = "train.device") -> str:
@@ -64,20 +72,6 @@ def resolve_precision(precision: str, device: torch.device, *, setting: str = "t
     else:
         native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return "bf16" if native else "float32"
-
-
-def autocast(precision: str, device: torch.device) -> AbstractContextManager[None]:
-    """Return a context in which the network runs in ``precision``."""
-    dtype = _DTYPES[precision]
-    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not torch.float32)
-
-
-def gradient_scaler(precision: str, device: torch.device) -> torch.amp.GradScaler:
-    """Return the loss scaler: at work in fp16 only, else one that passes everything through.
-
-    Source: Micikevicius et al. 2018, Mixed Precision Training, section 3.2.
-    """
-    return torch.amp.GradScaler(device.type, enabled=precision == "fp16")
 
 
 def compile_parts(model: nn.Module, *, backend: str | Callable[..., Any] = "inductor") -> None:

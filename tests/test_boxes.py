@@ -16,7 +16,6 @@ from retina.boxes import (
     encode_boxes,
     pairwise_intersection,
     pairwise_iou,
-    xywh_to_xyxy,
     xyxy_to_xywh,
 )
 
@@ -124,7 +123,5 @@ def test_clipping_moves_corners_into_an_image_that_is_wider_than_high():
     torch.testing.assert_close(clip_boxes(boxes, 120, 90), clip_boxes_to_image(boxes, (120, 90)))
 
 
-def test_corner_and_sides_by_hand_and_back():
-    torch.testing.assert_close(xywh_to_xyxy(box(1, 2, 10, 20)), box(1, 2, 11, 22))
-    boxes = random_boxes(10, seed=14)
-    torch.testing.assert_close(xywh_to_xyxy(xyxy_to_xywh(boxes)), boxes)
+def test_corner_and_sides_by_hand():
+    torch.testing.assert_close(xyxy_to_xywh(box(1, 2, 11, 22)), box(1, 2, 10, 20))

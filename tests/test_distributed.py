@@ -20,26 +20,25 @@ from retina.errors import ConfigError
 from retina import distributed
 from retina.training.run_directory import create_run_directory
 
-device = distributed.setup("cpu")
-rank = distributed.rank()
-found = {
-    "device": str(device),
-    "rank": rank,
-    "world_size": distributed.world_size(),
-    "is_main": distributed.is_main(),
-    "mean": distributed.mean_over_ranks(3.0 + 4 * rank),
-    "sum": distributed.sum_over_ranks(2.0**53 - 1 if rank else 0),
-    "gathered": distributed.gather_objects({"rank": rank, "boxes": [1.5] * rank}),
-    "broadcast": distributed.broadcast_object({"from": rank}),
-}
-distributed.barrier()
-found["run_dir"] = str(create_run_directory(None, name="shapes", runs=sys.argv[1]))
-try:
-    create_run_directory(found["run_dir"], name="shapes")
-except ConfigError as error:
-    found["error"] = error.what
-distributed.teardown()
-found["rank_after_teardown"] = distributed.rank()
+with distributed.processes("cpu") as device:
+    rank = distributed.rank()
+    found = {
+        "device": str(device),
+        "rank": rank,
+        "world_size": distributed.world_size(),
+        "is_main": distributed.is_main(),
+        "mean": distributed.mean_over_ranks(3.0 + 4 * rank),
+        "half": distributed.mean_over_ranks(2.0**53 - 2 if rank else 0),
+        "gathered": distributed.gather_objects({"rank": rank, "boxes": [1.5] * rank}),
+        "broadcast": distributed.broadcast_object({"from": rank}),
+    }
+    distributed.barrier()
+    found["run_dir"] = str(create_run_directory(None, name="shapes", runs=sys.argv[1]))
+    try:
+        create_run_directory(found["run_dir"], name="shapes")
+    except ConfigError as error:
+        found["error"] = error.what
+found["rank_afterwards"] = distributed.rank()
 print(json.dumps(found))
 """
 
@@ -83,12 +82,12 @@ def test_two_processes_know_who_they_are(two_ranks):
     assert [found["world_size"] for found in two_ranks] == [2, 2]
     assert [found["is_main"] for found in two_ranks] == [True, False]
     assert [found["device"] for found in two_ranks] == ["cpu", "cpu"]
-    assert [found["rank_after_teardown"] for found in two_ranks] == [0, 0]
+    assert [found["rank_afterwards"] for found in two_ranks] == [0, 0]
 
 
 def test_host_numbers_are_the_same_on_every_rank_and_exact(two_ranks):
     assert [found["mean"] for found in two_ranks] == [5.0, 5.0]  # of 3 and 7
-    assert [found["sum"] for found in two_ranks] == [2.0**53 - 1] * 2
+    assert [found["half"] for found in two_ranks] == [2.0**52 - 1] * 2
 
 
 def test_objects_of_unequal_size_are_gathered_in_rank_order_on_every_rank(two_ranks):
@@ -107,13 +106,13 @@ def test_both_ranks_get_the_one_run_directory_or_the_same_error(two_ranks):
 
 def test_a_lone_process_needs_no_set_up(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    assert distributed.setup("cpu") == torch.device("cpu")
-    assert (distributed.rank(), distributed.world_size(), distributed.is_main()) == (0, 1, True)
-    assert distributed.mean_over_ranks(2.5) == distributed.sum_over_ranks(2.5) == 2.5
-    assert distributed.gather_objects("a") == ["a"]
-    assert distributed.broadcast_object("a") == "a"
-    distributed.barrier()
-    distributed.teardown()
+    with distributed.processes("cpu") as device:
+        assert device == torch.device("cpu")
+        assert (distributed.rank(), distributed.world_size(), distributed.is_main()) == (0, 1, True)
+        assert distributed.mean_over_ranks(2.5) == 2.5
+        assert distributed.gather_objects("a") == ["a"]
+        assert distributed.broadcast_object("a") == "a"
+        distributed.barrier()
 
 
 def test_an_incomplete_environment_names_what_is_absent(monkeypatch):
@@ -121,8 +120,8 @@ def test_an_incomplete_environment_names_what_is_absent(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
-    with pytest.raises(ConfigError) as caught:
-        distributed.setup("cpu")
+    with pytest.raises(ConfigError) as caught, distributed.processes("cpu"):
+        pass
     assert str(caught.value).startswith(
         "error: WORLD_SIZE is set in the environment, but LOCAL_RANK, MASTER_ADDR, MASTER_PORT are not"
     )
@@ -134,6 +133,7 @@ def test_more_ranks_than_devices_is_an_error_that_says_how_many_there_are(monkey
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(ConfigError, match="rank 3 wants CUDA device 3, this machine has 2") as caught:
-        distributed.setup("cuda")
+    message = "rank 3 wants CUDA device 3, this machine has 2"
+    with pytest.raises(ConfigError, match=message) as caught, distributed.processes("cuda"):
+        pass
     assert "--nproc-per-node 2" in caught.value.fix

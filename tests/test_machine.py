@@ -11,9 +11,7 @@ from retina.errors import ConfigError
 from retina.machine import (
     COMPILED_PARTS,
     Machine,
-    autocast,
     compile_parts,
-    gradient_scaler,
     resolve_device_type,
     resolve_precision,
     without_compilation,
@@ -61,8 +59,7 @@ def test_a_gpu_that_is_not_there_is_told_by_the_setting_that_asked_for_it(gpu, s
 
 
 @pytest.mark.parametrize(
-    ("features", "found"),
-    [({}, "float32"), ({"avx512_bf16": True}, "bf16"), ({"amx": True}, "bf16")],
+    ("features", "found"), [({}, "float32"), ({"avx512_bf16": True}, "bf16"), ({"amx": True}, "bf16")]
 )
 def test_auto_on_a_cpu_is_bf16_only_where_it_is_native(cpu_with, features, found):
     cpu_with(**features)
@@ -97,7 +94,7 @@ def test_every_precision_but_auto_has_a_type():
 @pytest.mark.parametrize(("chosen", "dtype"), [("float32", torch.float32), ("bf16", torch.bfloat16)])
 def test_the_network_computes_in_the_chosen_precision(chosen, dtype):
     weight = torch.ones(2, 2, requires_grad=True)
-    with autocast(chosen, CPU):
+    with Machine(CPU, chosen).autocast():
         result = weight @ weight
     assert result.dtype == dtype
     result.sum().backward()
@@ -106,13 +103,13 @@ def test_the_network_computes_in_the_chosen_precision(chosen, dtype):
 
 @pytest.mark.parametrize("chosen", ["float32", "bf16"])
 def test_gradients_are_scaled_in_fp16_only(chosen):
-    scaler = gradient_scaler(chosen, CPU)
+    scaler = Machine(CPU, chosen).gradient_scaler()
     assert not scaler.is_enabled()
     loss = torch.ones(1)
     assert scaler.scale(loss) is loss
     assert scaler.state_dict() == {}
     # Built for the CPU, where it needs no GPU: the choice is what is looked at.
-    assert gradient_scaler("fp16", CPU).is_enabled()
+    assert Machine(CPU, "fp16").gradient_scaler().is_enabled()
 
 
 def test_a_machine_is_resolved_from_the_names_of_device_and_precision(gpu, cpu_with):

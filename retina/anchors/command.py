@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,10 +11,9 @@ from typing import Annotated, Any
 import numpy as np
 
 from retina.anchors.coverage import Coverage, NetworkBoxes, measure_coverage
-from retina.anchors.fit import FitGoal, Gain, Objective, class_weights, fit_anchors, gain
+from retina.anchors.fit import FitGoal, Objective, class_weights, fit_anchors, gain
 from retina.anchors.pictures import write_pictures
-from retina.anchors.report import coverage_report
-from retina.anchors.tables import format_comparison, format_coverage, legend
+from retina.anchors.report import coverage_report, format_comparison, format_coverage, legend
 from retina.anchors.verdict import Verdict, refuse_existing, write_anchors
 from retina.build import build
 from retina.commands.assemble import Sections, open_split, open_training_data
@@ -42,7 +41,6 @@ class Split:
 
     @property
     def name(self) -> str:
-        """Return ``train`` or ``val``."""
         return self.dataset.split
 
 
@@ -86,13 +84,13 @@ def run(settings: Settings, sections: Sections) -> dict[str, Any]:
         print()
         print(format_coverage(f"{split.name}: present anchors", reports[split.name]["before"]))
     print(f"\n{legend(assigner.positive_iou, assigner.negative_iou)}")
-    written: dict[str, Any] = {"dataset": sections["dataset"]["name"], "image": asdict(image), "splits": reports,
-                               "anchors": {"before": _shapes(assigner)}}  # fmt: skip
+    written: dict[str, Any] = {"dataset": sections["dataset"]["name"], "image": asdict(image), "splits": reports}
+    written["anchors"] = {"before": asdict(assigner.anchors)}
     named = [("before", assigner)]
     if fit.search:
         fitted, verdict = _fit(settings, splits, before, assigner, reports)
-        written |= {"verdict": asdict(verdict)}
-        written["anchors"]["after"] = _shapes(fitted)
+        written["anchors"]["after"] = asdict(fitted.anchors)
+        written["verdict"] = asdict(verdict)
         named.append(("after", fitted))
         rows = [(f"{name} {kind}", found) for name, kinds in reports.items() for kind, found in kinds.items()]
         print(f"\n{format_comparison(rows)}\n\n{verdict}")
@@ -116,10 +114,16 @@ def open_splits(settings: RunSettings, sections: Sections) -> list[Split]:
         datasets.append(open_split(folder, "val"))
     splits = []
     for dataset in datasets:
-        split = Split(dataset, network_boxes(dataset, settings.image, seed=settings.train.seed))
-        _say_split(split)
-        if len(split.objects):
-            splits.append(split)
+        objects = network_boxes(dataset, settings.image, seed=settings.train.seed)
+        notes = in_short(dataset.findings)
+        if thin := dataset.num_objects - len(objects):
+            what = "box is" if thin == 1 else "boxes are"
+            notes.append(f"note: {thin} {what} thinner than {MIN_SIDE} px on the network, left out as in training")
+        print(f"{dataset.split:<10}{len(dataset)} images, {len(objects)} objects: {dataset.annotations.source}")
+        for line in notes:
+            print(f"          {line}")
+        if len(objects):
+            splits.append(Split(dataset, objects))
         elif dataset is datasets[0]:
             crowds = int(dataset.crowd.sum())
             raise DataError(
@@ -128,16 +132,6 @@ def open_splits(settings: RunSettings, sections: Sections) -> list[Split]:
                 fix="give annotations with objects: dataset.train.annotations=<file>",
             )
     return splits
-
-
-def _say_split(split: Split) -> None:
-    dataset = split.dataset
-    print(f"{split.name:<10}{len(dataset)} images, {len(split.objects)} objects: {dataset.annotations.source}")
-    for line in in_short(dataset.findings):
-        print(f"          {line}")
-    if thin := dataset.num_objects - len(split.objects):
-        what = "box is" if thin == 1 else "boxes are"
-        print(f"          note: {thin} {what} thinner than {MIN_SIDE} px on the network, left out as in training")
 
 
 def network_boxes(dataset: DetectionDataset, image: ImageSettings, *, seed: int) -> NetworkBoxes:
@@ -150,8 +144,13 @@ def network_boxes(dataset: DetectionDataset, image: ImageSettings, *, seed: int)
     choices = several or [(image.short_side, image.long_side)]
     drawn = np.random.default_rng([seed, 3]).integers(len(choices), size=len(dataset))
     kinds, kind = np.unique(np.column_stack([dataset.sizes, drawn]), axis=0, return_inverse=True)
-    resized = np.array([resized_size(height, width, short_side=choices[choice][0], long_side=choices[choice][1])
-                        for height, width, choice in kinds.tolist()])  # fmt: skip
+    limits = [choices[choice] for choice in kinds[:, 2]]
+    resized = np.array(
+        [
+            resized_size(height, width, short_side=short, long_side=long)
+            for (height, width), (short, long) in zip(kinds[:, :2].tolist(), limits, strict=True)
+        ]
+    )
     kind = kind.reshape(-1)
     objects = ~dataset.crowd
     owner = np.repeat(np.arange(len(dataset)), np.diff(dataset.offsets))[objects]
@@ -188,14 +187,11 @@ def _fit(
     """Return fitted anchors with the verdict of held-out boxes, and add their figures to ``reports``."""
     fit, start, train, seed = settings.fit, assigner.anchors, splits[0].objects, settings.train.seed
     judging = _judging_images(splits, seed)
-    sample = _sample(train if len(splits) > 1 else train[~judging], fit.max_boxes, seed)
-    objective = Objective(
-        sample,
-        start,
-        weights=class_weights(sample.labels, balanced=fit.balance_classes),
-        goal=fit.goal,
-        positive_iou=assigner.positive_iou,
-    )
+    sample = train if len(splits) > 1 else train[~judging]
+    if len(sample) > fit.max_boxes:
+        sample = sample[np.sort(np.random.default_rng([seed, 2]).choice(len(sample), fit.max_boxes, replace=False))]
+    weights = class_weights(sample.labels, balanced=fit.balance_classes)
+    objective = Objective(sample, start, weights=weights, goal=fit.goal, positive_iou=assigner.positive_iou)
     print(f"\nfitting to {len(sample)} of {len(train)} boxes, goal {fit.goal}")
     counts = fit.num_scales or len(start.scales), fit.num_ratios or len(start.aspect_ratios)
     found = fit_anchors(objective, start, num_scales=counts[0], num_ratios=counts[1], seed=seed, tell=print)
@@ -203,10 +199,14 @@ def _fit(
     after = [measure(split, fitted) for split in splits]
     for split, coverage in zip(splits, after, strict=True):
         reports[split.name]["after"] = report(split, coverage, fitted)
-    gains = _gain(splits[-1], (before[-1], after[-1]), judging, fit, assigner.positive_iou)
+    chosen = splits[-1].objects[judging]
+    context = {"image": chosen.image, "weights": class_weights(chosen.labels, balanced=fit.balance_classes)}
+    iou = [coverages[-1].best_iou[judging] for coverages in (before, after)]
+    reached = [(values >= np.float32(assigner.positive_iou)).astype(np.float64) for values in iou]
+    gains = {"iou": gain(*iou, **context), "share": gain(*reached, **context)}
     judge = splits[-1].name if len(splits) > 1 else f"one in {HELD_OUT} train images, held out"
-    reached = float((before[-1].best_iou[judging] >= np.float32(assigner.positive_iou)).mean())
-    return fitted, Verdict.of(gains, goal=fit.goal, judge=judge, reached=reached, changed=found != start)
+    share = float(reached[0].mean())
+    return fitted, Verdict.of(gains, goal=fit.goal, judge=judge, reached=share, changed=found != start)
 
 
 def _judging_images(splits: list[Split], seed: int) -> np.ndarray:
@@ -223,28 +223,3 @@ def _judging_images(splits: list[Split], seed: int) -> np.ndarray:
         )
     drawn = np.random.default_rng([seed, 1]).permutation(images)[: max(1, len(images) // HELD_OUT)]
     return np.isin(objects.image, drawn)
-
-
-def _sample(objects: NetworkBoxes, max_boxes: int, seed: int) -> NetworkBoxes:
-    if len(objects) <= max_boxes:
-        return objects
-    chosen = np.random.default_rng([seed, 2]).choice(len(objects), max_boxes, replace=False)
-    return objects[np.sort(chosen)]
-
-
-def _gain(
-    split: Split, coverages: Sequence[Coverage], judging: np.ndarray, settings: FitSettings, least: float
-) -> dict[str, Gain]:
-    """Return by goal what the boxes that judge gain from the second of ``coverages``."""
-    chosen = split.objects[judging]
-    weights = class_weights(chosen.labels, balanced=settings.balance_classes)
-    iou = [coverage.best_iou[judging] for coverage in coverages]
-    reached = [(values >= np.float32(least)).astype(np.float64) for values in iou]
-    return {
-        goal: gain(*values, image=chosen.image, weights=weights) for goal, values in (("iou", iou), ("share", reached))
-    }
-
-
-def _shapes(assigner: Assigner) -> dict[str, Any]:
-    values = asdict(assigner.anchors)
-    return {name: list(value) if isinstance(value, tuple | list) else value for name, value in values.items()}

@@ -37,13 +37,12 @@ class NetworkBoxes:
 
     def __getitem__(self, chosen: np.ndarray) -> NetworkBoxes:
         """Return the boxes at the ascending positions ``chosen``, or where the mask is true; all images stay."""
-        return replace(
-            self,
-            boxes=self.boxes[chosen],
-            image=self.image[chosen],
-            labels=self.labels[chosen],
-            original_areas=self.original_areas[chosen],
-        )
+        of_boxes = ("boxes", "image", "labels", "original_areas")
+        return replace(self, **{name: getattr(self, name)[chosen] for name in of_boxes})
+
+    @property
+    def sides(self) -> np.ndarray:  # (m, 2) float64 widths and heights
+        return self.boxes[:, 2:].astype(np.float64) - self.boxes[:, :2]
 
 
 @dataclass(frozen=True)
@@ -59,10 +58,7 @@ class Coverage:
 def best_possible_iou(generator: AnchorGenerator, boxes: Tensor, canvas: tuple[int, int]) -> Tensor:
     """Return ``(N,)`` float32 IoU of each box with its best anchor, as the full table of overlaps has it.
 
-    Args:
-        generator: makes the anchors.
-        boxes: ``(N, 4)`` xyxy pixels of the network's input.
-        canvas: (height, width) that the anchors are tiled over, padding included.
+    Boxes are ``(N, 4)`` xyxy pixels of the network's input; ``canvas`` is (height, width) with padding.
     """
     return torch.from_numpy(best_anchors(AnchorGrid(generator, canvas), boxes.numpy())[0])
 
@@ -127,14 +123,8 @@ def positive_anchors(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the positive anchors of several images on one canvas and the box that each of them is to find.
 
-    Args:
-        assigner: says what is positive; how it searches does not matter here.
-        grid: of the canvas.
-        boxes: ``(N, 4)`` float32 xyxy pixels.
-        image: ``(N,)`` ascending, which image a box is of.
-
-    Returns:
-        ``(P,)`` anchors, counted within their image, and ``(P,)`` positions in ``boxes``; by image, then by slot.
+    ``boxes`` are ``(N, 4)`` float32 xyxy pixels, ``image`` ``(N,)`` ascending says which image a box is of. Anchors
+    ``(P,)`` are counted within their image, boxes ``(P,)`` are positions in ``boxes``; by image, then by slot.
     """
     boxes, least = np.ascontiguousarray(boxes, dtype=np.float32), np.float32(assigner.positive_iou)
     starts = np.flatnonzero(np.diff(image, prepend=-1))
@@ -160,8 +150,7 @@ def positive_anchors(
         anchor = np.repeat(np.arange(len(part)), num_rivals)
         rival = np.arange(len(anchor)) - np.repeat(np.cumsum(num_rivals) - num_rivals, num_rivals)
         rival += np.repeat(starts[image_of_key[part]], num_rivals)
-        overlap = _intersections(grid, boxes, rival, slot[part][anchor])
-        box[part] = _best_of_each(anchor, rival, grid.iou(boxes, overlap))[1]
+        box[part] = _best_of_each(anchor, rival, _iou_of(grid, boxes, rival, slot[part][anchor]))[1]
     return grid.anchor_of_slot[slot], box
 
 
@@ -188,7 +177,7 @@ def _best_of_each(key: np.ndarray, box: np.ndarray, iou: np.ndarray) -> tuple[np
     return key[first].astype(np.int64), box[first].astype(np.int64), iou[first]
 
 
-def _intersections(grid: AnchorGrid, boxes: np.ndarray, box: np.ndarray, slot: np.ndarray) -> Overlaps:
+def _iou_of(grid: AnchorGrid, boxes: np.ndarray, box: np.ndarray, slot: np.ndarray) -> np.ndarray:
     sides = np.minimum(boxes[box, 2:].T, grid.edges[2:, slot]) - np.maximum(boxes[box, :2].T, grid.edges[:2, slot])
     sides = np.maximum(sides, np.float32(0))
-    return Overlaps(box, slot, sides[0] * sides[1])
+    return grid.iou(boxes, Overlaps(box, slot, sides[0] * sides[1]))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
 
 from retina.anchors.coverage import NetworkBoxes
-from retina.anchors.kmeans import proposals
+from retina.anchors.kmeans import proposals, shaped
 from retina.detection.anchors import AnchorGenerator
 
 FitGoal = Literal["iou", "share"]  # mean IoU of boxes with their best anchor; share that reaches anchors.positive_iou
@@ -89,19 +89,16 @@ def fit_anchors(
     begins at proposals alone. A function of the boxes, the settings and ``seed``.
     """
     given = (num_scales, num_ratios) == (len(start.scales), len(start.aspect_ratios))
-    candidates = proposals(start, objective.sides.astype(np.float64), weights=objective.weights, seed=seed,
-                           num_scales=num_scales, num_ratios=num_ratios)  # fmt: skip
-    candidates.append(start if given else _even(start, num_scales, num_ratios))
-    ranked = sorted(candidates[:-1], key=objective, reverse=True)[:_NUM_REFINED]
-    best, best_score = (start, objective(start)) if given else (None, -math.inf)
-    for position, candidate in enumerate([*ranked, candidates[-1]], start=1):
-        refined = _rounded(_refine(objective, candidate))
-        score = objective(refined)
-        tell(f"search {position} of {len(ranked) + 1}: {objective(candidate):.4f} -> {score:.4f}")
-        if score > best_score:
-            best, best_score = refined, score
-    assert best is not None
-    return best
+    numbers = {"num_scales": num_scales, "num_ratios": num_ratios}
+    sides = objective.sides.astype(np.float64)
+    proposed = proposals(start, sides, weights=objective.weights, seed=seed, **numbers)
+    ranked = sorted(proposed, key=objective, reverse=True)[:_NUM_REFINED]
+    candidates = [*ranked, start if given else _even(start, **numbers)]
+    found = [start] if given else []
+    for position, candidate in enumerate(candidates, start=1):
+        found.append(_rounded(_refine(objective, candidate)))
+        tell(f"search {position} of {len(candidates)}: {objective(candidate):.4f} -> {objective(found[-1]):.4f}")
+    return max(found, key=objective)  # the first of equals
 
 
 @dataclass(frozen=True)
@@ -113,7 +110,7 @@ class Gain:
 
     @property
     def pays(self) -> bool:
-        """Tell whether the gain is more than chance and more than nothing."""
+        """Return whether the gain is more than chance and more than nothing."""
         return self.mean >= LEAST_GAIN and self.mean > _SURE * self.standard_error
 
 
@@ -142,57 +139,48 @@ def _refine(objective: Objective, start: AnchorGenerator) -> AnchorGenerator:
 
     Source: Hooke and Jeeves 1961, "Direct search" solution of numerical and statistical problems.
     """
-    num_scales = len(start.scales)
+    num_scales, num_ratios = len(start.scales), len(start.aspect_ratios)
+
+    def anchors(logs: np.ndarray) -> AnchorGenerator:
+        sizes, ratios = np.exp(logs[:num_scales]), np.exp(logs[num_scales:])
+        return shaped(start, np.sort(sizes), np.sort(ratios))
+
+    def allowed(logs: np.ndarray) -> bool:
+        sizes, ratios = logs[:num_scales], logs[num_scales:]
+        inside = _SIZE_LIMITS[0] <= sizes.min() and sizes.max() <= _SIZE_LIMITS[1]
+        return bool(inside and np.abs(ratios).max() <= _RATIO_LIMIT)
+
     point = np.log([start.base_scale * scale for scale in start.scales] + list(start.aspect_ratios))
-    moves = _moves(num_scales, len(start.aspect_ratios))
-    score = objective(_at(start, point, num_scales))
+    score = objective(anchors(point))
     for step in _STEPS:
         improved = True
         while improved:
             improved = False
-            for move in moves:
+            for move in _moves(num_scales, num_ratios):
                 candidate = point + step * move
-                if not _allowed(candidate, num_scales):
-                    continue
-                value = objective(_at(start, candidate, num_scales))
-                if value > score + 1e-6:
+                if allowed(candidate) and (value := objective(anchors(candidate))) > score + 1e-6:
                     point, score, improved = candidate, value, True
-    return _at(start, point, num_scales)
+    return anchors(point)
 
 
 def _moves(num_scales: int, num_ratios: int) -> np.ndarray:
     """Return directions: every number alone, all scales, all ratios, and ratios away from their middle; both ways."""
-    size = num_scales + num_ratios
-    scales, ratios, spread = np.zeros(size), np.zeros(size), np.zeros(size)
-    scales[:num_scales], ratios[num_scales:] = 1, 1
-    spread[num_scales:] = np.linspace(-1, 1, num_ratios) if num_ratios > 1 else 0
-    moves = np.concatenate([np.eye(size), [scales, ratios, spread]])
-    return np.stack([moves, -moves], axis=1).reshape(-1, size)
-
-
-def _allowed(point: np.ndarray, num_scales: int) -> bool:
-    scales, ratios = point[:num_scales], point[num_scales:]
-    inside = _SIZE_LIMITS[0] <= scales.min() and scales.max() <= _SIZE_LIMITS[1]
-    return bool(inside and np.abs(ratios).max() <= _RATIO_LIMIT)
-
-
-def _at(start: AnchorGenerator, point: np.ndarray, num_scales: int) -> AnchorGenerator:
-    sides = np.sort(np.exp(point[:num_scales]))
-    ratios = np.sort(np.exp(point[num_scales:]))
-    return replace(start, base_scale=float(sides[0]), scales=tuple((sides / sides[0]).tolist()),
-                   aspect_ratios=tuple(ratios.tolist()))  # fmt: skip
+    scales = np.repeat([1.0, 0.0], [num_scales, num_ratios])
+    away = np.linspace(-1, 1, num_ratios) if num_ratios > 1 else np.zeros(1)
+    moves = np.concatenate([np.eye(len(scales)), [scales, 1 - scales, np.append(np.zeros(num_scales), away)]])
+    return np.stack([moves, -moves], axis=1).reshape(-1, len(scales))
 
 
 def _even(start: AnchorGenerator, num_scales: int, num_ratios: int) -> AnchorGenerator:
     """Return anchors spread evenly: scales over one octave, ratios from 1/2 to 2."""
+    scales = np.exp2(np.arange(num_scales) / num_scales)
     ratios = np.exp2(np.linspace(-1, 1, num_ratios)) if num_ratios > 1 else np.ones(1)
-    return replace(start, scales=tuple(np.exp2(np.arange(num_scales) / num_scales).tolist()),
-                   aspect_ratios=tuple(ratios.tolist()))  # fmt: skip
+    return replace(start, scales=tuple(scales.tolist()), aspect_ratios=tuple(ratios.tolist()))
 
 
 def _rounded(generator: AnchorGenerator) -> AnchorGenerator:
-    def short(values: Sequence[float]) -> tuple[float, ...]:
+    def short(*values: float) -> tuple[float, ...]:
         return tuple(float(f"{value:.{DIGITS}g}") for value in values)
 
-    return replace(generator, base_scale=short([generator.base_scale])[0], scales=short(generator.scales),
-                   aspect_ratios=short(generator.aspect_ratios))  # fmt: skip
+    scales, ratios = short(*generator.scales), short(*generator.aspect_ratios)
+    return replace(generator, base_scale=short(generator.base_scale)[0], scales=scales, aspect_ratios=ratios)

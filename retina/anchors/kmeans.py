@@ -21,15 +21,11 @@ def shape_iou(sides: np.ndarray, others: np.ndarray) -> np.ndarray:
 def iou_kmeans(sides: np.ndarray, num_clusters: int, *, weights: np.ndarray, seed: int) -> np.ndarray:
     """Return ``(num_clusters, 2)`` widths and heights, the best of what the rounds of k-means pass through.
 
-    A cluster's centre is the geometric mean of its boxes: twice and half as large are equally far by IoU.
+    ``sides`` ``(N, 2)`` are above 0, ``weights`` ``(N,)`` say how much a box counts; the outcome is a function of
+    these and ``seed``. A cluster's centre is the geometric mean of its boxes: twice and half as large are equally far.
 
     Source: Redmon and Farhadi 2017, YOLO9000, section 2 (distance 1 - IoU); Arthur and Vassilvitskii 2007,
     k-means++ (start).
-
-    Args:
-        sides: ``(N, 2)`` widths and heights above 0.
-        weights: ``(N,)`` how much a box counts.
-        seed: the outcome is a function of it and the boxes.
     """
     centers = _distant_start(sides, num_clusters, weights, np.random.default_rng([seed, num_clusters]))
     best, best_score, owner = centers, -1.0, np.full(len(sides), -1)
@@ -67,9 +63,14 @@ def proposals(
         centers = iou_kmeans(in_strides, num_scales * num_ratios, weights=weights, seed=seed)
         ratios = _means_of_groups(np.log(centers[:, 1] / centers[:, 0]), num_ratios)
         scales = _means_of_groups(np.log(centers.prod(axis=1)) / 2, num_scales)
-        found.append(replace(start, base_scale=scales[0], scales=tuple(s / scales[0] for s in scales),
-                             aspect_ratios=tuple(ratios)))  # fmt: skip
+        found.append(shaped(start, scales, ratios))
     return found
+
+
+def shaped(start: AnchorGenerator, sizes: np.ndarray, ratios: np.ndarray) -> AnchorGenerator:
+    """Return anchors of ``start``'s strides and offset with these sizes in strides, ascending, and aspect ratios."""
+    scales = tuple((sizes / sizes[0]).tolist())
+    return replace(start, base_scale=float(sizes[0]), scales=scales, aspect_ratios=tuple(ratios.tolist()))
 
 
 def _distant_start(
@@ -87,6 +88,6 @@ def _distant_start(
     return sides[chosen]
 
 
-def _means_of_groups(logs: np.ndarray, num_groups: int) -> list[float]:
-    """Return the mean of each of ``num_groups`` equal groups of neighbours, ascending."""
-    return [float(np.exp(group.mean())) for group in np.array_split(np.sort(logs), num_groups)]
+def _means_of_groups(logs: np.ndarray, num_groups: int) -> np.ndarray:
+    """Return the geometric mean of each of ``num_groups`` equal groups of neighbours, ascending."""
+    return np.exp([group.mean() for group in np.array_split(np.sort(logs), num_groups)])

@@ -17,7 +17,7 @@ from retina.detection.anchors import AnchorGenerator
 from retina.detection.assign import Assigner
 from retina.detection.window import AnchorGrid
 from retina.drawing.colours import GREEN, LOST_COLOR, ORANGE, WHITE, YELLOW, Color, class_color, hexadecimal
-from retina.drawing.figures import new_axes, printable, styled, to_pixels
+from retina.drawing.figures import log_square, new_axes, printable, styled, to_pixels
 from retina.drawing.labels import Pen, Rectangle, draw_label, place_labels
 from retina.drawing.sheets import captioned, contact_sheet, enlarged, side_by_side
 from retina.errors import DataError
@@ -47,8 +47,7 @@ def write_pictures(
 
     An image that cannot be read is left out and said.
     """
-    sides = objects.boxes[:, 2:] - objects.boxes[:, :2]
-    sizes = sizes_figure(sides, [(name, assigner.anchors) for name, assigner in named])
+    sizes = sizes_figure(objects.sides, [(name, assigner.anchors) for name, assigner in named])
     Image.fromarray(to_pixels(sizes, dpi=120)).save(out / "sizes.png")
     drawn = 0
     for index in images_to_draw(objects, named, num_pictures):
@@ -59,9 +58,8 @@ def write_pictures(
             continue
         height, width = resized_size(*stored.shape[:2], short_side=image.short_side, long_side=image.long_side)
         pixels = cv2.resize(stored, (width, height), interpolation=cv2.INTER_LINEAR)
-        canvas = (int(objects.canvases[index, 0]), int(objects.canvases[index, 1]))
         boxes = objects.boxes[objects.image == index]
-        picture = boxes_beside_anchors(pixels, boxes, canvas, named)
+        picture = boxes_beside_anchors(pixels, boxes, tuple(objects.canvases[index].tolist()), named)
         Image.fromarray(picture).save(out / f"image_{dataset.image_ids[index]}.png")
         if drawn == 0:
             Image.fromarray(shapes_at_their_cells(pixels, named)).save(out / "shapes.png")
@@ -86,11 +84,8 @@ def boxes_beside_anchors(
 ) -> np.ndarray:
     """Return a panel for each of ``named``: every box in the colour of its outcome, with its best anchor and IoU.
 
-    Args:
-        image: ``(H, W, 3)`` uint8 RGB as the network gets it, without padding.
-        boxes: ``(N, 4)`` float32 xyxy pixels of ``image``.
-        canvas: (height, width) with padding.
-        named: captions and anchors.
+    The image ``(H, W, 3)`` uint8 RGB is as the network gets it, without padding; boxes ``(N, 4)`` are float32 xyxy
+    pixels of it; ``canvas`` is (height, width) with padding.
     """
     shown, zoom = enlarged(image)
     panels = []
@@ -123,31 +118,24 @@ def shapes_at_their_cells(image: np.ndarray, named: Sequence[Named]) -> np.ndarr
 def sizes_figure(sides: np.ndarray, named: Sequence[tuple[str, AnchorGenerator]]) -> Figure:
     """Return a plot for each of ``named``: how often boxes have which width and height, and the shapes of anchors.
 
-    Args:
-        sides: ``(N, 2)`` widths and heights in pixels of the network.
-        named: captions and anchors; a level has one colour.
+    ``sides`` are ``(N, 2)`` widths and heights in pixels of the network; a level has one colour.
     """
     edges = np.geomspace(*_SIDES, 71)
-    ticks = [2**power for power in range(2, 12)]
     widths, heights = sides.clip(*_SIDES).T
-    counts = np.histogram2d(heights, widths, bins=[edges, edges])[0]
+    density = np.log1p(np.histogram2d(heights, widths, bins=[edges, edges])[0])
     with styled():
         figure, axes = new_axes(1, len(named), size=(5.6 * len(named), 5.8))
         for place, (name, generator) in zip(axes[0], named, strict=True):
-            place.pcolormesh(
-                edges, edges, np.log1p(counts), cmap="Greys", vmin=0, vmax=max(1e-9, np.log1p(counts).max())
-            )
+            place.pcolormesh(edges, edges, density, cmap="Greys", vmin=0, vmax=max(1e-9, density.max()))
             for level, stride in enumerate(generator.strides):
                 shapes = generator.shapes(stride).numpy()
                 dots = {"color": hexadecimal(class_color(level)), "markeredgecolor": "white", "label": f"{stride:g}"}
                 place.plot(*(shapes[:, 2:] - shapes[:, :2]).T, "o", markersize=7, **dots)
-            place.set(xscale="log", yscale="log", xlim=_SIDES, ylim=_SIDES, aspect="equal", title=printable(name))
+            log_square(place, _SIDES, [2**power for power in range(2, 12)])
             place.set(
                 xlabel="width, pixels of the network (darker: more boxes)", ylabel="height, pixels of the network"
             )
-            place.set_xticks(ticks, list(map(str, ticks)))
-            place.set_yticks(ticks, list(map(str, ticks)))
-            place.minorticks_off()
+            place.set_title(printable(name))
             place.legend(title="anchors of stride", loc="upper left", fontsize=8)
     return figure
 

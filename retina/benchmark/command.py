@@ -8,9 +8,8 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
-from retina.benchmark.flops import convolution_peak
 from retina.benchmark.measure import peak_memory, report
-from retina.benchmark.speed import Variant, Workload, measure_speed, variants
+from retina.benchmark.speed import Variant, Workload, convolution_peak, measure_speed, variants
 from retina.benchmark.steps import Detection, TrainStep, without_progress
 from retina.benchmark.synthetic import synthetic_images, synthetic_scores, synthetic_targets
 from retina.build import build
@@ -79,10 +78,7 @@ def run(settings: Settings, sections: Sections) -> None:
     measured = Measured(settings, sections, measuring.num_boxes, measuring.num_classes)
     rows_wanted = variants(machine.precision, switched_off(measured))
     workloads = [Workload(each, prepare(measured, each), num_images(settings, each)) for each in rows_wanted]
-    peaks = {
-        name: convolution_peak(machine.device, Machine(machine.device, name).autocast)
-        for name in (machine.precision, "float32")
-    }
+    peaks = {name: convolution_peak(Machine(machine.device, name)) for name in (machine.precision, "float32")}
     rows = measure_speed(workloads, repeats=measuring.repeats, peaks=peaks)
     del workloads  # gives the memory back before other processes need it
     if measuring.memory:
@@ -156,15 +152,8 @@ def prepare(measured: Measured, variant: Variant) -> Callable[[], object]:
     objects = synthetic_targets(count, canvas, num_boxes=measured.num_boxes, num_classes=measured.num_classes)
     if variant.work == "train":
         optimizer = build(sections["optimizer"], model=model, batch_size=settings.train.batch_size)
-        return TrainStep(
-            model=model.train(),
-            criterion=criterion.to(machine.device),
-            optimizer=without_progress(optimizer),
-            assigner=assigner,
-            images=images,
-            objects=objects,
-            autocast=machine.autocast,
-        )
+        criterion, optimizer = criterion.to(machine.device), without_progress(optimizer)
+        return TrainStep(model.train(), criterion, optimizer, assigner, images, objects, machine.autocast)
     anchors = assigner.anchors
     scores = synthetic_scores(anchors(anchors.grid_sizes(canvas)), objects[0], num_classes=measured.num_classes)
     scores.take_the_place_of(model.class_subnet.predict, model.class_subnet)

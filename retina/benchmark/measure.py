@@ -37,12 +37,10 @@ class Timing:
 
     @property
     def median(self) -> float:
-        """Return the median in seconds."""
         return statistics.median(self.seconds)
 
     @property
-    def spread(self) -> float:
-        """Return slowest over fastest: far above 1 says that something else had the machine."""
+    def spread(self) -> float:  # far above 1 says that something else had the machine
         return max(self.seconds) / min(self.seconds)
 
 
@@ -70,16 +68,9 @@ def alternate(contestants: Mapping[str, Function], *, repeats: int = 7, warmup: 
 def peak_memory(prepare: Callable[..., Function], *arguments: Any) -> float | None:
     """Return how far the memory rises above rest, in MiB, during one call of what ``prepare(*arguments)`` returns.
 
-    Measured in a fresh process of as many threads. Rest is after a first call, so model, gradients and state of the
-    optimizer that stay do not count. On a GPU it is the device's memory.
-
-    Args:
-        prepare: a function at the top of a module (it is found by name in the other process), which builds the
-            function to be measured.
-        arguments: plain values.
-
-    Returns:
-        None where the system does not tell: no ``/proc``, or a kernel that does not reset the peak.
+    Measured in a fresh process of as many threads, which finds ``prepare`` by its name at the top of a module. Rest is
+    after a first call, so model, gradients and state of the optimizer that stay do not count. On a GPU it is the
+    device's memory. None where the system does not tell: no ``/proc``, or a kernel that does not reset the peak.
     """
     before = dict(os.environ)
     os.environ.update(_GIVE_BACK)  # for the process that is started
@@ -101,11 +92,7 @@ def report(
 ) -> None:
     """Print ``rows`` as a Markdown table with notes and machine; save them as ``<folder>/<date>-<subject>.md, .json``.
 
-    Args:
-        subject: of letters, digits, ``-`` and ``_``.
-        rows: ``{column: value}``; numbers are printed with four digits, None as ``-``.
-        notes: sentences below the table.
-        save: None saves where the command line has ``--save``.
+    ``save`` None saves where the command line has ``--save``.
     """
     if not re.fullmatch(r"[\w-]+", subject):
         raise ValueError(f"subject must consist of letters, digits, - and _, got {subject!r}")
@@ -124,7 +111,7 @@ def report(
 
 
 def markdown_table(rows: Sequence[Mapping[str, object]]) -> str:
-    """Return ``rows`` as a table whose columns are padded to one width; a row may lack columns of others."""
+    """Return ``rows`` as a padded table: numbers with four digits, None as ``-``; a row may lack columns of others."""
     columns = dict.fromkeys(name for row in rows for name in row)
     cells = [[name, *(_cell(row.get(name, "")) for row in rows)] for name in columns]
     widths = [max(map(len, column)) for column in cells]
@@ -166,23 +153,22 @@ def _rise(prepare: Callable[..., Function], arguments: Sequence[Any], threads: i
     function = prepare(*arguments)
     function()
     gc.collect()
+    _wait_for_device()
     if torch.cuda.is_initialized():
-        torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
         rest = torch.cuda.memory_allocated()
         function()
-        torch.cuda.synchronize()
+        _wait_for_device()
         return (torch.cuda.max_memory_allocated() - rest) / 2**20
     try:
-        before = _status_kib("VmRSS")
+        before = _status_mib("VmRSS")
         _CLEAR.write_text("5")  # the peak is now what the process holds; proc_pid_clear_refs(5)
         function()
-        after = _status_kib("VmHWM")
-    except OSError:
+        return _status_mib("VmHWM") - before
+    except (OSError, IndexError):
         return None
-    return None if before is None or after is None else (after - before) / 1024
 
 
-def _status_kib(name: str) -> int | None:
-    match = re.search(rf"^{name}:\s+(\d+) kB$", _STATUS.read_text(encoding="ascii", errors="replace"), re.MULTILINE)
-    return int(match[1]) if match else None
+def _status_mib(name: str) -> float:
+    text = _STATUS.read_text(encoding="ascii", errors="replace")
+    return int(re.findall(rf"^{name}:\s+(\d+) kB$", text, re.MULTILINE)[0]) / 1024

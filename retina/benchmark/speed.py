@@ -1,4 +1,4 @@
-"""The table of ``tools/benchmark.py``: variants of one network beside each other."""
+"""The table of ``tools/benchmark.py``: time and arithmetic of variants of one network, and what the machine can do."""
 
 from __future__ import annotations
 
@@ -6,13 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from retina.benchmark.flops import count_flops
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
 from retina.benchmark.measure import Timing, alternate
+from retina.machine import Machine
 
 Work = Literal["train", "detect"]
 
 # Switches that detection has too.
 _OF_BOTH = ("model.box_tower", "train.channels_last")
+
+# The shape of a head's convolution on P3 of an 800 px image: most of a RetinaNet's arithmetic.
+_CHANNELS, _CANVAS = 256, (100, 136)
+_IMAGES = {"cpu": 2, "cuda": 16}
 
 
 @dataclass(frozen=True)
@@ -25,9 +33,7 @@ class Variant:
 
     @property
     def label(self) -> str:
-        """Return the name of the row."""
-        changes = "".join(f" {path}={str(value).lower()}" for path, value in self.changes.items())
-        return self.work + changes
+        return self.work + "".join(f" {path}={str(value).lower()}" for path, value in self.changes.items())
 
 
 @dataclass(frozen=True)
@@ -53,10 +59,9 @@ def variants(precision: str, switches: Mapping[str, Any]) -> list[Variant]:
 
 
 def measure_speed(workloads: Sequence[Workload], *, repeats: int, peaks: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Return a row for each of ``workloads``; those of one kind are timed in turn.
+    """Return a row for each of ``workloads``, those of one kind timed in turn.
 
-    Args:
-        peaks: FLOP/s that a convolution reaches, by precision.
+    ``peaks``: FLOP/s that a convolution reaches, by precision.
     """
     timings: dict[int, Timing] = {}
     for work in ("train", "detect"):
@@ -82,3 +87,31 @@ def measure_speed(workloads: Sequence[Workload], *, repeats: int, peaks: Mapping
             }
         )
     return rows
+
+
+def count_flops(function: Callable[[], object]) -> int:
+    """Return the floating point operations of convolutions and matrix products in one call; an addition counts one.
+
+    Norms, activations, losses and post-processing are not counted.
+    """
+    with FlopCounterMode(display=False) as counter:
+        function()
+    return counter.get_total_flops()
+
+
+@torch.inference_mode()
+def convolution_peak(machine: Machine, *, repeats: int = 5) -> float:
+    """Return the FLOP/s of a 3x3 convolution of 256 channels, forward, channels-last: the best of ``repeats``.
+
+    The measured ceiling of the network: no published peak of a processor is reached by a convolution.
+    """
+    device = machine.device
+    layer = nn.Conv2d(_CHANNELS, _CHANNELS, 3, padding=1, bias=False, device=device)
+    layer = layer.to(memory_format=torch.channels_last)
+    features = torch.randn(_IMAGES[device.type], _CHANNELS, *_CANVAS, device=device)
+    features = features.to(memory_format=torch.channels_last)
+    with machine.autocast():
+        features = features.to(layer(features[:1]).dtype)  # else the conversion would be timed
+        timing = alternate({"peak": lambda: layer(features)}, repeats=repeats, warmup=1)["peak"]
+        flops = count_flops(lambda: layer(features))
+    return flops / min(timing.seconds)

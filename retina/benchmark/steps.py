@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -26,22 +27,21 @@ def without_progress(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
     return optimizer
 
 
-class Update:
+class Update(ABC):
     """One update by an ``optimizer`` after a ``loss()``: what ours and the peer's step have in common."""
 
     optimizer: torch.optim.Optimizer
 
     def __call__(self) -> Tensor:
-        """Make one update and return the loss."""
         loss = self.loss()
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return loss.detach()
 
+    @abstractmethod
     def loss(self) -> Tensor:
         """Return the scalar to be minimised."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,6 @@ class TrainStep(Update):
     autocast: Autocast = nullcontext
 
     def loss(self) -> Tensor:
-        """Return both loss sums over the positives of the batch."""
         height, width = self.images.pixels.shape[-2:]
         targets = self.assigner((height, width), self.objects)
         box_cells = targets.box_cells  # stays on the host
@@ -83,7 +82,6 @@ class Detection:
 
     @torch.inference_mode()
     def __call__(self) -> list[Detections]:
-        """Return the detections of the batch."""
         detections, _ = detect(
             self.model, self.images, anchors=self.anchors, postprocess=self.postprocess, autocast=self.autocast
         )

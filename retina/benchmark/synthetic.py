@@ -35,8 +35,7 @@ class SparseScores:
     def take_the_place_of(self, predict: nn.Conv2d, subnet: nn.Module) -> None:
         """Make ``subnet`` return these scores and its prior elsewhere, in the time that it takes anyhow.
 
-        Args:
-            predict: the last convolution of ``subnet``; its weights become 0, since random ones may give scores.
+        The weights of ``predict``, its last convolution, become 0, since random ones may give scores.
         """
         nn.init.zeros_(predict.weight)
         subnet.register_forward_hook(lambda module, inputs, logits: self.write_to(logits))
@@ -75,9 +74,6 @@ def synthetic_scores(
     0.05 at an overlap of 0.3; no two the same. And ``num_clutter`` anchors anywhere with scores of 0.05 to 0.3.
 
     Random weights give no score above the threshold or too many, and neither time would be a detector's.
-
-    Args:
-        anchors: ``(A, 4)``.
     """
     generator = torch.Generator().manual_seed(seed)
     iou = pairwise_iou(targets.boxes, anchors)  # (N, A)

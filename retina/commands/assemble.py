@@ -23,6 +23,7 @@ from retina.data.sampling import Uniform
 from retina.detection.assign import Assigner
 from retina.detection.criterion import Criterion
 from retina.detection.losses.classification import ClassificationLoss
+from retina.detection.losses.loss import Loss
 from retina.errors import ConfigError
 from retina.evaluation.evaluate import Evaluator
 from retina.machine import Machine
@@ -62,8 +63,8 @@ def open_training_data(run: RunSettings, folder: Any) -> DetectionDataset:
 def build_criterion(loss: Mapping[str, Any], focal_gamma: float | None = None) -> Criterion:
     """Build the two losses of the section ``loss``; one that normalises itself is told how to sum over the ranks."""
     criterion = Criterion(build(loss["classification"]), build(loss["box"]), focal_gamma=focal_gamma)
-    for part in (criterion.classification, criterion.box, criterion.focal_weights):
-        if part is not None and not part.additive:
+    for part in criterion.modules():
+        if isinstance(part, Loss) and not part.additive:
             part.sum_over_ranks = partial(_sum_over_ranks, part)
     return criterion
 
@@ -124,10 +125,7 @@ def build_evaluator(
         dataset=dataset,
         postprocess=postprocess,
         anchors=assigner.anchors,
-        device=machine.device,
-        autocast=machine.autocast,
-        gather=distributed.gather_objects,
-        is_main=distributed.is_main(),
+        machine=machine,
     )
 
 

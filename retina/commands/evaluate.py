@@ -12,7 +12,8 @@ from retina.build import build
 from retina.commands.assemble import Sections, build_evaluator, open_split
 from retina.detector import Detector
 from retina.errors import ConfigError
-from retina.evaluation.results import evaluate_detections_file, format_metrics, write_evaluation
+from retina.evaluation.results import format_metrics, write_evaluation
+from retina.evaluation.results_file import evaluate_detections_file
 from retina.machine import Machine, resolve_device_type
 from retina.ranges import AtLeast1, Count, Excludes, Needs, OrElse
 from retina.settings import Device, Precision, SplitName

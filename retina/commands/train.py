@@ -82,13 +82,8 @@ def _train(settings: RunSettings, sections: Sections, machine: Machine) -> Train
     run_dir = Path(settings.resume or create_run_directory(settings.run_dir, name=sections["dataset"]["name"]))
     settings = replace(settings, run_dir=str(run_dir))
     written = as_text(settings, sections)
-    with RunLog(
-        run_dir,
-        num_steps=length.num_steps,
-        is_main=distributed.is_main(),
-        resume_step=done.step if done else None,
-    ) as log:
-        trainer = Trainer(parts, settings, length, run_dir=run_dir, run_log=log, precision=machine.precision)
+    with RunLog(run_dir, num_steps=length.num_steps, resume_step=done.step if done else None) as log:
+        trainer = Trainer(parts, settings, length, machine, run_dir=run_dir, run_log=log)
         if resumed:
             trainer.load_state_dict(resumed)
         if distributed.is_main():  # only now: a checkpoint that was refused keeps the configuration that it had
@@ -130,6 +125,7 @@ def build_parts(
         channels_last=settings.train.channels_last,
         load_weights=done is None,
     )
+    _check_strides(assigner.anchors.strides, model.strides)
     evaluator = build_evaluator(
         val,
         image=settings.image,
@@ -202,6 +198,15 @@ def _check_batch_size(settings: RunSettings) -> None:
             f"train.accumulate={train.accumulate}",
             why="train.batch_size is the number of images of one optimizer step, over all ranks and micro-batches.",
             fix=f"train.batch_size={max(1, round(train.batch_size / parts)) * parts}",
+        )
+
+
+def _check_strides(given: Any, strides: Any) -> None:
+    if tuple(given) != strides:
+        raise ConfigError(
+            f"anchors.strides={list(given)}, but the levels of the model have the strides {list(strides)}",
+            why="anchors would not stand where the features are that they are made of.",
+            fix=f"anchors.strides={list(strides)}".replace(" ", ""),
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from retina.config.allowed import ANY, shown, violations
 from retina.config.compose import UNKNOWN
+from retina.config.former_names import moved_setting
 from retina.config.mistakes import Mistake, first_of_each_path, nearest
 from retina.config.signatures import Parameter, Signature, defined_names, read_signature
 
@@ -89,7 +90,8 @@ def _check_node(path: str, node: Mapping[str, Any], kept: Mapping[str, Parameter
         if name in known:
             yield from _check_value(inner, value, known[name], node)
         elif name in signature.parameters or not signature.takes_any_name:
-            hint = nearest(inner, [f"{path}.{other}" for other in [*known, *kept]])
+            present = moved_setting(inner)
+            hint = nearest(inner, [present] if present else [f"{path}.{other}" for other in [*known, *kept]])
             yield Mistake(f"there is no setting {inner}: {target} does not take it", hint, path=inner)
     for name, parameter in sorted(known.items()):
         if parameter.required and name not in node:

@@ -6,6 +6,7 @@ ranges of its scalars, ``configs/<name>.yaml`` their values and meaning, and ``r
 
 from __future__ import annotations
 
+import gc
 import importlib
 import io
 import sys
@@ -27,6 +28,7 @@ from retina.config.compose import CONFIGS, HYDRA_VERSION_BASE, to_plain
 from retina.config.help import help_text
 from retina.config.job import Job, Recipe, read_jobs
 from retina.config.outcome import Outcome, flush_output
+from retina.config.overrides import by_present_name
 from retina.config.resume import read_resumed, resumed_run
 from retina.config.sections import construct, split_sections
 from retina.config.signatures import read_signature
@@ -47,8 +49,8 @@ def run_command(name: str, arguments: Sequence[str] | None = None) -> int:
         arguments: what was typed after the script's name; by default ``sys.argv[1:]``.
     """
     outcome = Outcome(name)
-    with outcome:
-        typed = list(sys.argv[1:] if arguments is None else arguments)
+    typed = list(sys.argv[1:] if arguments is None else arguments)
+    with outcome, _command_line([sys.argv[0], *typed]):
         _dispatch(Command(name), typed, outcome)
     return outcome.exit_status or flush_output()
 
@@ -60,7 +62,8 @@ def call_command(name: str, words: Sequence[str]) -> Any:
         RetinaError: what is wrong with the words, or what went wrong.
     """
     command = Command(name)
-    return command(command.read_job(_spelled(name, words)).tree)
+    with _command_line([name, *words]):
+        return command(command.read_job(_spelled(name, words)).tree)
 
 
 class Command:
@@ -106,8 +109,8 @@ def __getattr__(name: str) -> Callable[[], int]:
 
 
 def _dispatch(command: Command, typed: list[str], outcome: Outcome) -> None:
-    flags, overrides = _split_arguments(typed)
-    overrides = _spelled(command.name, overrides)
+    flags, words = _split_arguments(typed)
+    overrides = _spelled(command.name, words)
     recipe = command.recipe(flags)
     if flags.help:
         print(help_text(command.name, recipe.folders))
@@ -116,14 +119,17 @@ def _dispatch(command: Command, typed: list[str], outcome: Outcome) -> None:
         raise ConfigError("resume= takes one run, but -m asks for many", fix="leave -m out")
     if _is_for_hydra(flags, overrides):
         if not flags.hydra_help and not flags.shell_completion:
-            read_jobs(recipe, overrides, multirun=flags.multirun)
+            recipes = {job.recipe for job in read_jobs(recipe, overrides, multirun=flags.multirun)}
+            if recipes == {"custom"} and not any(text.startswith("recipe=") for text in overrides):
+                overrides = [*overrides, "recipe=custom"]  # the data set may have no recipe of its own
         shown = io.StringIO()
         # Hydra would print a traceback if nobody read what it shows (`| head`), so it is printed here.
         with redirect_stdout(shown) if flags.cfg or flags.info else nullcontext():
-            _hand_over(command, typed, overrides, outcome)
+            _hand_over(command, [text for text in typed if text not in words], overrides, outcome)
         sys.stdout.write(shown.getvalue())
         return
-    job = command.read_job(overrides, flags)
+    with _without_garbage_collection():
+        job = command.read_job(overrides, flags)
     if flags.cfg:
         print(OmegaConf.to_yaml(job.config, resolve=flags.resolve), end="")
     else:
@@ -137,13 +143,14 @@ def _is_for_hydra(flags: Namespace, overrides: Sequence[str]) -> bool:
     return bool(of_hydra or own or flags.cfg not in (None, "job") or flags.package)
 
 
-def _hand_over(command: Command, typed: list[str], overrides: list[str], outcome: Outcome) -> None:
+def _hand_over(command: Command, flags: list[str], overrides: list[str], outcome: Outcome) -> None:
     """Let Hydra run the job or jobs, or show the configuration."""
+    as_typed = list(sys.argv)
 
     def job(config: DictConfig) -> None:
         _number_run_directory(config)
         failures = outcome.num_failures
-        with _command_line(as_typed), outcome:  # what the manifest keeps
+        with _command_line(as_typed), outcome:
             command(to_plain(config)[0])
         if outcome.num_failures > failures and HydraConfig.get().mode == RunMode.MULTIRUN:
             failed.append(" ".join(HydraConfig.get().overrides.task))
@@ -151,8 +158,6 @@ def _hand_over(command: Command, typed: list[str], overrides: list[str], outcome
             raise KeyboardInterrupt  # ends the other jobs of a sweep too
 
     failed: list[str] = []
-    as_typed = [sys.argv[0], *typed]
-    flags = [text for text in typed if text not in overrides and not text.startswith("from=")]
     with tempfile.TemporaryDirectory(prefix="retina-hydra-") as folder:
         line = [sys.argv[0], *overrides, *_quiet(overrides, folder), *flags]
         with _command_line(line):
@@ -166,8 +171,18 @@ def _hand_over(command: Command, typed: list[str], overrides: list[str], outcome
 
 
 @contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Leave out a tenth of the time that a mistake takes to be told: everything that is made until then is kept."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+@contextmanager
 def _command_line(line: list[str]) -> Iterator[None]:
-    """Show another command line: Hydra reads ``sys.argv``."""
+    """Show another command line: Hydra reads ``sys.argv``, and so does what a run keeps of its command."""
     typed, sys.argv = sys.argv, line
     try:
         yield
@@ -203,9 +218,10 @@ def _split_arguments(typed: list[str]) -> tuple[Namespace, list[str]]:
 
 
 def _spelled(name: str, words: Sequence[str]) -> list[str]:
+    """Return ``words`` by the names that groups and settings have in the configuration."""
     spellings = _SPELLINGS.get(name, {})
     split = [word.partition("=") for word in words]
-    return [f"{spellings.get(key, key)}{equals}{value}" for key, equals, value in split]
+    return [by_present_name(f"{spellings.get(key, key)}{equals}{value}") for key, equals, value in split]
 
 
 def _module_of(name: str) -> str:

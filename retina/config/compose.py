@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,6 @@ def compose_config(primary: str, overrides: Sequence[str] = (), *, folders: Sequ
     Raises:
         ConfigError: the files or the overrides do not fit together.
     """
-    register_recipes(folders)
     added = [f"hydra.searchpath=[{','.join(f'file://{path}' for path in folders[1:])}]"] if folders[1:] else []
     GlobalHydra.instance().clear()
     try:
@@ -65,18 +65,13 @@ def compose_config(primary: str, overrides: Sequence[str] = (), *, folders: Sequ
     return Composed(config, choices)
 
 
-def register_recipes(folders: Sequence[Path]) -> None:
-    """Let ``${recipe_of:name}`` be the recipe of that data set: its own where there is one, else that of custom data."""
-
-    def recipe_of(name: str) -> str:
-        own = any((folder / "recipe" / f"{name}.yaml").is_file() for folder in folders)
-        return name if own else "custom"
-
-    OmegaConf.register_new_resolver("recipe_of", recipe_of, replace=True)
-
-
 def group_options(folders: Iterable[Path] = (CONFIGS,)) -> dict[str, list[str]]:
     """Return the options of every group: ``{"loss/box": ["ciou", "diou", ...], ...}``."""
+    return _group_options(tuple(folders))
+
+
+@lru_cache  # asked for several times while a command is checked
+def _group_options(folders: tuple[Path, ...]) -> dict[str, list[str]]:
     options: dict[str, set[str]] = {}
     for folder in folders:
         for file in folder.rglob("*.yaml"):

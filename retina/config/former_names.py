@@ -60,6 +60,15 @@ def present_setting(path: str) -> str:
     return FORMER_SETTINGS.get(path, path)
 
 
+def moved_setting(path: str) -> str:
+    """Return the present path of a setting below whose former section ``path`` has its name; empty: there is none."""
+    for former, present in FORMER_SETTINGS.items():
+        section, _, name = former.rpartition(".")
+        if path.startswith(f"{section}.") and path.endswith(f".{name}"):
+            return present
+    return ""
+
+
 def present_tree(tree: Any) -> Any:
     """Return the plain configuration ``tree`` of any version with present names: of targets and of settings."""
     tree = _renamed(tree)
@@ -77,6 +86,10 @@ def present_tree(tree: Any) -> Any:
             target = _section(tree, parent)
             if target is not None and target.get(present_name) is None:
                 target[present_name] = value
+    # Of a sum of losses it could stand in each term, where null said nothing.
+    for term in (_section(tree, "loss.box.terms") or {}).values():
+        if isinstance(term, dict) and term.get("focal_gamma", 0) is None:
+            del term["focal_gamma"]
     return tree
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from retina.config.check import check_tree
 from retina.config.compose import CONFIGS, Composed, apply_value, compose_config, group_options, to_plain
 from retina.config.mistakes import Mistake, raise_mistakes
-from retina.config.overrides import check_choices, check_keys, expand_sweeps, parse_all, split_groups
+from retina.config.overrides import check_choices, check_keys, expand_sweeps, lacks_recipe, parse_all, split_groups
 from retina.config.signatures import Signature
 from retina.errors import ConfigError
 
@@ -35,6 +34,7 @@ class Job:
 
     config: DictConfig
     tree: dict[str, Any]
+    recipe: str | None = None  # the option of the group, where the command has it
 
 
 def read_jobs(recipe: Recipe, overrides: Sequence[str], *, multirun: bool = False) -> list[Job]:
@@ -56,18 +56,16 @@ def read_jobs(recipe: Recipe, overrides: Sequence[str], *, multirun: bool = Fals
 
 
 def with_values(
-    recipe: Recipe, before: DictConfig, values: Sequence[Override], folders: Sequence[Path] = (CONFIGS,)
+    recipe: Recipe, config: DictConfig, values: Sequence[Override], folders: Sequence[Path] = (CONFIGS,)
 ) -> tuple[Job, list[Mistake]]:
-    """Return the configuration ``before`` with typed ``values`` on top, and every mistake in it."""
-    plain: Any = OmegaConf.to_container(before, resolve=False)
-    good, mistakes = check_keys(values, plain, group_options(folders))
-    config = deepcopy(before)
+    """Return ``config``, changed in place by the typed ``values``, and every mistake in it."""
+    before: Any = OmegaConf.to_container(config, resolve=False)
+    good, mistakes = check_keys(values, before, group_options(folders))
     for value in good:
         apply_value(config, value)
     tree, more = to_plain(config)
     mistakes += more
-    reference = to_plain(before)[0] if good else tree
-    return Job(config, tree), mistakes + check_tree(tree, reference, name=recipe.name, settings=recipe.settings)
+    return Job(config, tree), mistakes + check_tree(tree, before, name=recipe.name, settings=recipe.settings)
 
 
 def _read_job(recipe: Recipe, overrides: Sequence[Override]) -> tuple[Job | None, list[Mistake]]:
@@ -77,7 +75,7 @@ def _read_job(recipe: Recipe, overrides: Sequence[Override]) -> tuple[Job | None
     except ConfigError as error:
         return None, [Mistake(error.what, error.fix)]
     job, more = with_values(recipe, composed.config, values, recipe.folders)
-    return job, mistakes + more
+    return replace(job, recipe=composed.choices.get("recipe")), mistakes + more
 
 
 def _compose(recipe: Recipe, choices: Sequence[Override]) -> tuple[Composed, list[Mistake]]:
@@ -85,10 +83,12 @@ def _compose(recipe: Recipe, choices: Sequence[Override]) -> tuple[Composed, lis
     options = group_options(recipe.folders)
     known = [c for c in choices if c.type is OverrideType.CHANGE and c.value() in options.get(c.key_or_group, ())]
     if known == list(choices):
+        plain = [choice.input_line or "" for choice in choices]
         try:
-            plain = [choice.input_line or "" for choice in choices]
             return compose_config(recipe.file, plain, folders=recipe.folders), []
         except ConfigError:
+            if lacks_recipe(choices, options):
+                return compose_config(recipe.file, [*plain, "recipe=custom"], folders=recipe.folders), []
             if not choices:
                 raise
     good, mistakes = check_choices(recipe.file, choices, recipe.folders)

@@ -21,6 +21,9 @@ class Mistake:
     why: str = ""
     path: str = ""  # of the setting
 
+    def __str__(self) -> str:
+        return f"{self.what}; {self.fix}" if self.fix else self.what
+
 
 def raise_mistakes(mistakes: Iterable[Mistake]) -> None:
     """Raise one ConfigError that tells all ``mistakes``; return where there are none."""
@@ -29,7 +32,7 @@ def raise_mistakes(mistakes: Iterable[Mistake]) -> None:
         return
     if len(told) == 1:
         raise ConfigError(told[0].what, why=told[0].why, fix=told[0].fix or HELP)
-    lines = [f"  {mistake.what}" + (f"; {mistake.fix}" if mistake.fix else "") for mistake in told[:_NUM_TOLD]]
+    lines = [f"  {mistake}" for mistake in told[:_NUM_TOLD]]
     if len(told) > _NUM_TOLD:
         lines.append(f"  ... ({len(told)} in all)")
     raise ConfigError(

@@ -25,10 +25,17 @@ def parse_all(texts: Sequence[str]) -> tuple[list[Override], list[Mistake]]:
     options = group_options()
     for text in texts:
         try:
-            overrides.append(parse_override(_by_present_name(text)))
+            overrides.append(parse_override(by_present_name(text)))
         except ConfigError as error:
             mistakes.append(_unreadable(text, error, options))
     return overrides, mistakes
+
+
+def by_present_name(text: str) -> str:
+    """Return ``text`` with the present name of its setting, where it is one of a former version."""
+    key, equals, value = text.partition("=")
+    path = key.lstrip("+~")
+    return f"{key[: len(key) - len(path)]}{present_setting(path)}{equals}{value}"
 
 
 def expand_sweeps(overrides: Sequence[Override], *, multirun: bool) -> tuple[list[list[Override]], list[Mistake]]:
@@ -55,6 +62,12 @@ def split_groups(
     """Return the choices of groups, and the values of settings."""
     choices = [override for override in overrides if _is_choice(override, options)]
     return choices, [override for override in overrides if override not in choices]
+
+
+def lacks_recipe(choices: Sequence[Override], options: Mapping[str, Sequence[str]]) -> bool:
+    """Return whether the chosen data set has no recipe of its own and none is chosen: it takes that of custom data."""
+    chosen = {choice.key_or_group: choice.value() for choice in choices}
+    return "recipe" not in chosen and "dataset" in chosen and chosen["dataset"] not in options.get("recipe", ())
 
 
 def check_choices(
@@ -102,13 +115,6 @@ def paths_of(tree: Any, prefix: str = "") -> list[str]:
         paths.append(f"{prefix}{name}")
         paths += paths_of(value, f"{prefix}{name}.")
     return paths
-
-
-def _by_present_name(text: str) -> str:
-    """Return ``text`` with the present name of its setting, where it is one of a former version."""
-    key, equals, value = text.partition("=")
-    path = key.lstrip("+~")
-    return f"{key[: len(key) - len(path)]}{present_setting(path)}{equals}{value}"
 
 
 def _unreadable(text: str, error: ConfigError, options: Mapping[str, Sequence[str]]) -> Mistake:

@@ -92,7 +92,7 @@ def loss_config_from(text: str) -> dict[str, Any]:
         # Only now are targets looked at, and still only their source.
         run = read_signature("retina.settings.RunSettings")
         mistakes = [*check_nodes({"loss": loss}), *check_settings({"loss": loss}, run)]
-        problems = [mistake.what for mistake in mistakes]
+        problems = [str(mistake) for mistake in mistakes]
     if problems:
         raise _unusable(first_five(problems))
     return loss

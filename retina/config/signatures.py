@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import sys
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -128,6 +129,8 @@ def _find(file: Path, name: str) -> tuple[Path, _Definition | ast.expr] | None:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == name:
             return file, node.value
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            if node.module.split(".")[0] in sys.stdlib_module_names:  # typing's own names are known by themselves
+                continue
             for alias in node.names:
                 if (alias.asname or alias.name) == name and (source := module_file(node.module)):
                     return _find(source, alias.name)

@@ -58,7 +58,8 @@ class BadImages:
             f"{len(self._met)} of {self.num_images} training images cannot be used: {first_five(sorted(self._met))}",
             why=f"more than {MAX_SHARE:.0%} of the images (one in any case is tolerated), or {MAX_COUNT}, are too many "
             "to train without. Everything is saved; train.log names each of them",
-            fix="mend the files, then go on with resume=; python tools/doctor.py dataset=... finds them all",
+            fix="mend the files, then resume with resume=<run directory>; "
+            "python tools/doctor.py dataset=... finds them all",
         )
 
     def summary(self) -> dict[str, Any]:

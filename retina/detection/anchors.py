@@ -34,6 +34,7 @@ class AnchorGenerator:
         for name in ("strides", "scales", "aspect_ratios"):
             if not getattr(self, name):
                 raise ValueError(f"anchors.{name} must have at least one number")
+            object.__setattr__(self, name, tuple(getattr(self, name)))  # lists could not be the key of a cache
 
     @property
     def num_per_cell(self) -> int:

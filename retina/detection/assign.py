@@ -6,7 +6,7 @@ The targets do not depend on the model, so they are made in the loader's workers
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Annotated, Literal
 
@@ -52,7 +52,7 @@ class Assigner:
     @torch.no_grad()
     def __call__(self, canvas: tuple[int, int], targets: Sequence[BoxTargets]) -> AnchorTargets:
         """Return the sparse targets of a batch of images padded to ``canvas`` = (height, width)."""
-        grid = _grid_of(_frozen(self.anchors), canvas)
+        grid = _grid_of(self.anchors, canvas)
         positive, labels, boxes, ignored, heat = [], [], [], [], []
         for position, image_targets in enumerate(targets):
             first = position * len(grid.anchors)
@@ -62,8 +62,8 @@ class Assigner:
             boxes.append(image_targets.boxes[own_best])
             ignored.append(without_loss + first)
             if self.center_heat:
-                near = background_heat(self.anchors, canvas, matched, image_targets)
-                heat.append(replace(near, anchor_index=near.anchor_index + first))
+                near = background_heat(grid, matched, image_targets)
+                heat.append((near.anchor_index + first, near.labels, near.heat))
         positive_index = torch.cat(positive)
         return AnchorTargets(
             positive_index=positive_index,
@@ -71,17 +71,18 @@ class Assigner:
             positive_boxes=torch.cat(boxes),
             positive_anchors=grid.anchors[positive_index % len(grid.anchors)],
             ignored_index=torch.cat(ignored),
-            heat=_join(heat) if self.center_heat else None,
+            heat=BackgroundHeat(*map(torch.cat, zip(*heat, strict=True))) if self.center_heat else None,
         )
 
     def match(self, grid: AnchorGrid, targets: BoxTargets) -> tuple[Tensor, Tensor, Tensor]:
-        """Match the anchors of one image.
-
-        Returns:
-            positive anchors (ascending), the object of each of them, and ignored anchors (ascending); all int64.
-        """
+        """Return an image's positive anchors, the object of each, and its ignored anchors; int64, ascending."""
         if self.assign == "window" and len(targets.boxes):
-            positive, own_best, ignored = self._match_in_windows(grid, targets.boxes)
+            best = best_boxes(grid, targets.boxes.numpy(), self.negative_iou, match_every_box=self.match_every_box)
+            # Overlaps are float32 and compared in it, as in the full table.
+            found = best.forced | (best.iou >= np.float32(self.positive_iou))
+            between = ~found & (best.iou >= np.float32(self.negative_iou))
+            parts = best.anchor[found], best.box[found], best.anchor[between]
+            positive, own_best, ignored = map(torch.from_numpy, parts)
         else:
             match = self._match_all(grid.anchors, targets.boxes)
             positive = (match >= 0).nonzero().squeeze(1)
@@ -101,14 +102,6 @@ class Assigner:
         covered = pairwise_intersection(crowd_boxes, grid.anchors) / box_area(grid.anchors)  # (C, A)
         return (covered >= least).any(dim=0).nonzero().squeeze(1)
 
-    def _match_in_windows(self, grid: AnchorGrid, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        best = best_boxes(grid, boxes.numpy(), self.negative_iou, match_every_box=self.match_every_box)
-        # Overlaps are float32 and compared in it, as in the full table.
-        positive = best.forced | (best.iou >= np.float32(self.positive_iou))
-        ignored = ~positive & (best.iou >= np.float32(self.negative_iou))
-        found, own_best, without_loss = best.anchor[positive], best.box[positive], best.anchor[ignored]
-        return torch.from_numpy(found), torch.from_numpy(own_best), torch.from_numpy(without_loss)
-
     def _match_all(self, anchors: Tensor, boxes: Tensor) -> Tensor:
         """Return ``(A,)`` int64: index of the matched object, or BACKGROUND, or IGNORE."""
         if len(boxes) == 0:
@@ -124,21 +117,6 @@ class Assigner:
             index = ((iou == best_of_box) & (iou > 0)).any(dim=0).nonzero().squeeze(1)
             match[index] = own_best[index]
         return match
-
-
-def _join(parts: Sequence[BackgroundHeat]) -> BackgroundHeat:
-    columns = ("anchor_index", "labels", "heat")
-    return BackgroundHeat(*(torch.cat([getattr(part, name) for part in parts]) for name in columns))
-
-
-def _frozen(generator: AnchorGenerator) -> AnchorGenerator:
-    """Return ``generator`` with tuples for lists, so that it can be a key of the cache below."""
-    return replace(
-        generator,
-        strides=tuple(generator.strides),
-        scales=tuple(generator.scales),
-        aspect_ratios=tuple(generator.aspect_ratios),
-    )
 
 
 # Batches come in few canvas sizes; 192k anchors of one are 3 MB.

@@ -24,13 +24,7 @@ class Criterion(nn.Module):
     def __init__(
         self, classification: ClassificationLoss, box: BoxLoss, *, focal_gamma: AtLeast0 | None = None
     ) -> None:
-        """Keep the parts.
-
-        Args:
-            classification: returns a scalar of ``(logits, targets)``, or ``(logits, targets, iou)`` if it says so.
-            box: returns one value a box.
-            focal_gamma: weighs each box by the focal factor of its anchor's class; None: all weigh the same.
-        """
+        """Args: ``focal_gamma`` weighs each box by the focal factor of its anchor's class; None: all weigh the same."""
         super().__init__()
         self.classification, self.box = classification, box
         self.focal_weights = None if focal_gamma is None else FocalWeights(focal_gamma)
@@ -44,11 +38,7 @@ class Criterion(nn.Module):
         """Return scalar float32 sums under ``"classification"`` and ``"box"``, the latter times its weight.
 
         Without positives the box sum is 0 and still hangs on the predictions, so that every parameter of a dense box
-        tower gets a gradient of 0 rather than none.
-
-        Args:
-            predictions: deltas of every anchor, or of some anchors with all positive ones among them.
-            targets: anchors counted through the batch.
+        tower gets a gradient of 0 rather than none. Deltas may be those of some anchors, all positive ones among them.
         """
         with torch.autocast(predictions.logits.device.type, enabled=False):
             logits = predictions.logits.flatten(0, 1)

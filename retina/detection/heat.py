@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from retina.detection.anchors import AnchorGenerator
+from retina.detection.window import AnchorGrid
 from retina.structures import BackgroundHeat, BoxTargets
 
 # A box of the same size whose corners are off by the radius still overlaps the object this much.
@@ -25,11 +25,9 @@ def center_radius(sizes: np.ndarray, min_overlap: float = MIN_OVERLAP) -> np.nda
     The smallest solution of three equations: both corners move the same way, both inwards, both outwards. (The code
     that circulates takes the larger root of the first two and divides all three by 2 instead of 2a.)
 
-    Source: Law and Deng 2018, CornerNet, section 3.2.
+    ``sizes`` are ``(N, 2)`` widths and heights above 0; the radius has their unit.
 
-    Args:
-        sizes: ``(N, 2)`` widths and heights, above 0; the radius has their unit.
-        min_overlap: above 0 and below 1.
+    Source: Law and Deng 2018, CornerNet, section 3.2.
     """
     total, area = sizes.sum(axis=1), sizes.prod(axis=1)
     # (w - r)(h - r) = o / (1 + o) * 2wh
@@ -41,66 +39,43 @@ def center_radius(sizes: np.ndarray, min_overlap: float = MIN_OVERLAP) -> np.nda
     return np.minimum(np.minimum(along, inwards), outwards)
 
 
-def background_heat(
-    generator: AnchorGenerator,
-    canvas: tuple[int, int],
-    matched: tuple[Tensor, Tensor, Tensor],
-    targets: BoxTargets,
-) -> BackgroundHeat:
+def background_heat(grid: AnchorGrid, matched: tuple[Tensor, Tensor, Tensor], targets: BoxTargets) -> BackgroundHeat:
     """Return the absent classes of anchors near the centre of an object of that class, with heat in (0, 1).
 
     Where objects of one class meet, the larger heat counts. Positive anchors of that class and ignored ones are not
-    among them.
-
-    Args:
-        generator: tiles the anchors.
-        canvas: (height, width) of the padded image.
-        matched: positive anchors, the object of each of them, and ignored anchors.
-        targets: the objects of one image.
+    among them. ``matched`` are positive anchors, the object of each of them, and ignored anchors.
     """
     positive, own_best, ignored = (part.numpy() for part in matched)
-    boxes = targets.boxes.numpy().astype(np.float64)
     if not len(positive):
         return BackgroundHeat.empty()
-    anchor, objects, heat = _near_centers(generator, canvas, positive, own_best, boxes)
-    labels = targets.labels.numpy()[objects]
-    num_classes = int(targets.labels.max()) + 1
+    anchor, objects, heat = _near_centers(grid, positive, own_best, targets.boxes.numpy().astype(np.float64))
+    label_of = targets.labels.numpy()
+    labels, num_classes = label_of[objects], int(label_of.max()) + 1
     pair = anchor * num_classes + labels
-    excluded = np.isin(pair, positive * num_classes + targets.labels.numpy()[own_best]) | np.isin(anchor, ignored)
+    excluded = np.isin(pair, positive * num_classes + label_of[own_best]) | np.isin(anchor, ignored)
     order = np.lexsort((-heat, pair))
     order = order[~excluded[order]]
     order = order[np.unique(pair[order], return_index=True)[1]]  # the hottest of each pair
-    return BackgroundHeat(
-        torch.from_numpy(anchor[order]),
-        torch.from_numpy(labels[order]),
-        torch.from_numpy(heat[order].astype(np.float32)),
-    )
+    columns = anchor[order], labels[order], heat[order].astype(np.float32)
+    return BackgroundHeat(*map(torch.from_numpy, columns))
 
 
 def _near_centers(
-    generator: AnchorGenerator, canvas: tuple[int, int], positive: np.ndarray, own_best: np.ndarray, boxes: np.ndarray
+    grid: AnchorGrid, positive: np.ndarray, own_best: np.ndarray, boxes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return anchors, objects and heats of all cells within the radius of an object, in the grids that found it."""
-    grids = np.array(generator.grid_sizes(canvas))  # (L, 2) rows, columns
-    num_shapes = generator.num_per_cell
-    first = np.concatenate([[0], np.cumsum(grids.prod(axis=1) * num_shapes)])  # (L + 1,)
-    level = np.searchsorted(first, positive, side="right") - 1
-    shape = (positive - first[level]) % num_shapes
-    level, shape, found = np.unique(np.stack([level, shape, own_best]), axis=1)  # each grid and object once
-
-    stride = np.array(generator.strides, dtype=np.float64)[level]  # (M,)
+    """Return anchors, objects and heats of all cells within the radius of an object, among the shapes that found it."""
+    shape, found = np.unique(np.stack([grid.shape_of_anchor[positive], own_best]), axis=1)  # (M,) each pair once
+    stride = grid.strides[shape]
     radius = center_radius(boxes[found, 2:] - boxes[found, :2])
-    center = (boxes[found, :2] + boxes[found, 2:]) / 2 / stride[:, None] - generator.offset  # x, y in cells
+    center = (boxes[found, :2] + boxes[found, 2:]) / 2 / stride[:, None] - grid.offset  # x, y in cells
     reach = int(np.ceil((radius / stride).max())) + 1
     steps = np.stack(np.meshgrid(np.arange(-reach, reach + 1), np.arange(-reach, reach + 1)), axis=-1).reshape(-1, 2)
     cell = np.floor(center).astype(np.int64)[:, None, :] + steps  # (M, W, 2) column, row
-    distance = ((cell - center[:, None, :]) * stride[:, None, None]) ** 2
-    square = distance.sum(axis=2)  # px^2
-    rows, columns = grids[level, 0][:, None], grids[level, 1][:, None]
-    inside = (cell >= 0).all(axis=2) & (cell[..., 0] < columns) & (cell[..., 1] < rows)
-    wanted = inside & (square < radius[:, None] ** 2)
-    anchor = first[level][:, None] + (cell[..., 1] * columns + cell[..., 0]) * num_shapes + shape[:, None]
+    distance_squared = (((cell - center[:, None, :]) * stride[:, None, None]) ** 2).sum(axis=2)  # (M, W) px^2
+    inside = ((cell >= 0) & (cell < grid.cells.T[shape][:, None])).all(axis=2)
+    pair, place = np.nonzero(inside & (distance_squared < radius[:, None] ** 2))
+    column, row = cell[pair, place].T
+    slot = grid.first_slot[shape[pair]] + row * grid.cells[0, shape[pair]] + column
     # Source: Law and Deng 2018, CornerNet, section 3.2: sigma is a third of the radius.
-    heat = np.exp(-4.5 * square / np.maximum(radius, 1e-9)[:, None] ** 2)
-    objects = np.broadcast_to(found[:, None], wanted.shape)
-    return anchor[wanted], objects[wanted], heat[wanted]
+    heat = np.exp(-4.5 * distance_squared[pair, place] / np.maximum(radius[pair], 1e-9) ** 2)
+    return grid.anchor_of_slot[slot], found[pair], heat

@@ -13,7 +13,6 @@ from torch import Tensor
 from torchvision.ops import batched_nms
 
 from retina.boxes import clip_boxes, decode_boxes
-from retina.detection.threshold import rows_that_may_exceed
 from retina.ranges import AtLeast1, Share, checked
 from retina.structures import AnchorTargets, BoxCells, Detections, Predictions
 
@@ -64,10 +63,8 @@ class PostProcess:
             candidates: those of ``predictions``, where they are known already.
         """
         if predictions.logits.shape[:2] != (len(sizes), len(anchors)):
-            raise ValueError(
-                f"logits {tuple(predictions.logits.shape)} must be those of {len(sizes)} images "
-                f"of {len(anchors)} anchors"
-            )
+            shape = tuple(predictions.logits.shape)
+            raise ValueError(f"logits {shape} must be those of {len(sizes)} images of {len(anchors)} anchors")
         if candidates is None:
             candidates = self.candidates(predictions.logits, predictions.grid_sizes)
         deltas = predictions.deltas_of(candidates.anchor_index)
@@ -80,10 +77,7 @@ class PostProcess:
 
     @torch.no_grad()
     def candidates(self, logits: Tensor, grid_sizes: Sequence[tuple[int, int]]) -> Candidates:
-        """Return the best (anchor, class) pairs of every level of every image, for ``(B, A, K)`` logits.
-
-        Of a softmax the logits are ``(B, A, K + 1)``.
-        """
+        """Return the best (anchor, class) pairs of every level of every image, for ``(B, A, K or K + 1)`` logits."""
         batch_size, num_anchors, num_outputs = logits.shape
         cells = [rows * columns for rows, columns in grid_sizes]
         if num_anchors % sum(cells):
@@ -94,7 +88,9 @@ class PostProcess:
             rows = rows.float().log_softmax(dim=1)[:, :-1]
         # Nearly all anchors are background: their best class already says so, and only the others are looked at again.
         # The threshold is applied to logits, so that only survivors go through the sigmoid; log(p) is such a logit too.
-        threshold = _log(self.score_threshold) if softmax else _logit(self.score_threshold)
+        threshold = _log(self.score_threshold)
+        if not softmax:
+            threshold -= _log(1.0 - self.score_threshold)
         anchor = rows_that_may_exceed(rows, threshold)
         few = rows[anchor].float()
         row, label = (few > threshold).nonzero().unbind(1)
@@ -121,10 +117,24 @@ class PostProcess:
         return Detections(boxes[keep], scores[keep], labels[keep])
 
 
-def _logit(probability: float) -> float:
-    if probability in (0.0, 1.0):
-        return -math.inf if probability == 0.0 else math.inf
-    return math.log(probability / (1 - probability))
+def rows_that_may_exceed(logits: Tensor, threshold: float) -> Tensor:
+    """Return the rows of ``(S, K)`` logits, ascending, that may hold a value above ``threshold``; others hold none.
+
+    A few rows with values just below are among them, and those with a NaN.
+
+    The maximum of floats is slow to compute: it minds NaN, and half precision is converted first. Integers have no
+    such worries, so the bits are compared: read as signed integers, floats from 0 on are in their own order, and
+    negative ones lie below them in the reverse order.
+    """
+    integers = {8: torch.int64, 4: torch.int32, 2: torch.int16}[logits.element_size()]
+    bits = logits.view(integers)
+    # A little lower, so that rounding to the type of the logits cannot raise it.
+    lowered = torch.tensor(threshold - abs(threshold) * 2**-6 if math.isfinite(threshold) else threshold)
+    limit = int(lowered.to(logits.dtype).view(integers))
+    largest = bits.amax(dim=1)
+    # Negative values above a negative threshold are nearer to 0, so their bits are smaller.
+    above = largest > limit if threshold >= 0 else (largest >= 0) | (bits.amin(dim=1) < limit)
+    return above.nonzero().squeeze(1)
 
 
 def _log(probability: float) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -32,7 +33,7 @@ class Overlaps:
 
 @dataclass(frozen=True)
 class BestBoxes:
-    """Some anchors, ascending, each with the box that overlaps it most of all boxes."""
+    """Some anchors, ascending, each with the box that overlaps it most."""
 
     anchor: np.ndarray  # (M,) int64
     box: np.ndarray  # (M,) int64, the first one on ties
@@ -94,6 +95,13 @@ class AnchorGrid:
         self.margin = 2.0**-22 * float(np.abs(self.edges).max())
         self.tolerance = 1e-3 + 8 * self.margin / self.sides.min()
 
+    @cached_property
+    def shape_of_anchor(self) -> np.ndarray:
+        """``(A,)`` int64: the shape of each anchor."""
+        shapes = np.empty(len(self.anchors), dtype=np.int64)
+        shapes[self.anchor_of_slot] = np.repeat(np.arange(len(self.strides)), self.end_slot - self.first_slot)
+        return shapes
+
     def longest(self, boxes: np.ndarray) -> np.ndarray:
         """Return ``(2, N, S)`` how many px along x and y a box and a shape overlap at most; below 0 where apart."""
         low, high = boxes.T[:, :, None].astype(np.float64).reshape(2, 2, len(boxes), 1)
@@ -111,7 +119,7 @@ class AnchorGrid:
             boxes: ``(N, 4)`` float32 xyxy pixels.
             needed: ``(N, S)`` square pixels.
             longest: what :meth:`longest` returns for the boxes.
-            among: the slots that are asked for; everything without.
+            among: the slots that are asked for; all without.
         """
         among, needed = among or self.everything, needed * (1 - self.tolerance)
         box, shape = np.nonzero((longest[0] > 0) & (longest[1] > 0) & (longest[0] * longest[1] >= needed))
@@ -160,15 +168,13 @@ class AnchorGrid:
 def best_boxes(grid: AnchorGrid, boxes: np.ndarray, least_iou: float, *, match_every_box: bool) -> BestBoxes:
     """Return the anchors of at least ``least_iou``, with ``match_every_box`` also those that overlap a box most.
 
-    Args:
-        boxes: ``(N, 4)`` float32 xyxy pixels.
+    ``boxes`` are ``(N, 4)`` float32 xyxy pixels.
     """
     longest = grid.longest(boxes)
     areas = (boxes[:, 2:] - boxes[:, :2]).astype(np.float64).clip(min=0).prod(axis=1)[:, None] + grid.sides.prod(axis=0)
     threshold = np.full((len(boxes), 1), least_iou)
     if match_every_box:
-        certain = (longest - 2 * grid.margin).clip(min=0)
-        certain = certain[0] * certain[1]
+        certain = (longest - 2 * grid.margin).clip(min=0).prod(axis=0)  # (N, S) square pixels that are surely shared
         threshold = np.minimum(threshold, (certain / (areas - certain)).max(axis=1, keepdims=True))
     best, forced = np.zeros(len(grid.areas), dtype=np.int64), np.zeros(len(grid.areas), dtype=bool)
     for pairs in grid.overlaps(boxes, _share(threshold) * areas, longest):

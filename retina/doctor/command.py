@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,6 @@ from retina.doctor.examine import Examination, examine
 from retina.doctor.fix import correct_splits
 from retina.doctor.page import html_page
 from retina.doctor.report import as_values, print_report, verdict
-from retina.drawing.tables import progress
 from retina.errors import ConfigError, DataError, first_five
 from retina.files import write_json_atomically
 from retina.machine import Machine
@@ -57,29 +56,34 @@ class Settings(RunSettings):
 
 
 def run(settings: Settings, sections: Sections) -> None:
-    """Examine the data set, print and write the report.
-
-    Raises:
-        DataError: something in the data set is an error.
-        ConfigError: a split is asked for that the data set does not have.
-    """
+    """Examine the data set, print and write the report; DataError where something in the data set is an error."""
     examining = settings.doctor
     folder = build(sections["dataset"])
     splits = _splits(folder, examining.splits)
     console = Console()
     if not console.is_terminal:
         console = Console(width=_PLAIN_WIDTH)  # of a file or a pipe nobody knows how wide it is
-    lens = build_lens(settings, sections)
-    examination = examine(folder, splits, images=examining.images, lens=lens, track=_tracked)
+    examination = examine(folder, splits, images=examining.images, lens=build_lens(settings, sections))
     if examining.speed:
         examination = replace(examination, speed=measure_step(settings, sections, examination))
     out = Path(settings.out or Path("doctor") / folder.name)
     print_report(examination, console)
     fixes = correct_splits(examination) if settings.fix else {}
     _write(out, examination, examining, fixes)
-    console.print(f"\nwritten to {out / 'dataset_report.html'} and dataset_report.json", highlight=False, markup=False,
-                  soft_wrap=True)  # fmt: skip
-    _end(examination, out)
+    written = f"\nwritten to {out / 'dataset_report.html'} and dataset_report.json"
+    console.print(written, highlight=False, markup=False, soft_wrap=True)
+    errors = [
+        f"{split + ': ' if split else ''}{finding}"
+        for split, finding in examination.findings()
+        if finding.fault.severity == "error"
+    ]
+    if errors:
+        raise DataError(
+            f"the data set {examination.name!r} has {verdict(examination)}: {first_five(errors)}",
+            why="training would refuse it",
+            fix=f"see {out / 'dataset_report.html'}; fix=true corrects what has one right answer",
+        )
+    print(f"data set {examination.name!r}: {verdict(examination)}")
 
 
 def build_lens(settings: RunSettings, sections: Sections) -> Lens:
@@ -118,14 +122,12 @@ def measure_step(settings: RunSettings, sections: Sections, examination: Examina
 
 def _splits(folder: Any, asked: Sequence[str] | None) -> list[str]:
     known = list(folder.splits)
-    unknown = [split for split in asked or () if split not in known]
-    if unknown or not known:
-        raise ConfigError(
-            f"data set {folder.name!r} has no split {', '.join(unknown)}" if unknown
-            else f"data set {folder.name!r} has no splits",
-            fix=f"doctor.splits=[{','.join(known)}]" if known else "dataset.train.images=FOLDER "
-            "dataset.train.annotations=FILE",
-        )  # fmt: skip
+    if not known:
+        fix = "dataset.train.images=FOLDER dataset.train.annotations=FILE"
+        raise ConfigError(f"data set {folder.name!r} has no splits", fix=fix)
+    if unknown := [split for split in asked or () if split not in known]:
+        fix = f"doctor.splits=[{','.join(known)}]"
+        raise ConfigError(f"data set {folder.name!r} has no split {', '.join(unknown)}", fix=fix)
     return list(asked or known)
 
 
@@ -141,22 +143,3 @@ def _write(out: Path, examination: Examination, settings: ExaminingSettings, fix
         (out / "dataset_report.html").write_bytes(page.encode("utf-8", "replace"))
     except OSError as error:
         raise ConfigError(f"the report cannot be written ({error.strerror}): {out}", fix="out=<a folder>") from None
-
-
-def _end(examination: Examination, out: Path) -> None:
-    errors = [f"{split + ': ' if split else ''}{finding}" for split, finding in examination.findings()
-              if finding.fault.severity == "error"]  # fmt: skip
-    if errors:
-        raise DataError(
-            f"the data set {examination.name!r} has {verdict(examination)}: {first_five(errors)}",
-            why="training would refuse it",
-            fix=f"see {out / 'dataset_report.html'}; fix=true corrects what has one right answer",
-        )
-    print(f"data set {examination.name!r}: {verdict(examination)}")
-
-
-def _tracked(items: Iterable[Any], total: int, title: str) -> Iterator[Any]:
-    with progress(title, total) as bar:
-        for item in items:
-            yield item
-            bar.advance(bar.task)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from retina.data.box_checks import OUTSIDE_TOLERANCE, look_at_boxes, read_as_corners, read_as_relative
-from retina.data.coco.records import box_of
+from retina.data.coco.records import box_of, is_number
 
 # Beyond this share of the images something else is wrong (the folder, most likely), so none is left out.
 MAX_LEFT_OUT = 0.1
@@ -24,25 +24,28 @@ Changes = dict[str, list[Any]]  # what was changed, in words, and the ids that i
 def correct(
     content: dict[str, Any], *, pixel_sizes: Mapping[int, tuple[int, int]], unreadable: Sequence[int] = ()
 ) -> Changes:
-    """Correct ``content`` in place and return the changes.
+    """Correct ``content`` of a COCO file in place and return the changes; unknown keys, outlines and the order stay.
 
-    Unknown keys and outlines stay, and so does the order of the records.
-
-    Args:
-        content: of a COCO file.
-        pixel_sizes: (height, width) of images, by id, whose files have another size than the annotations say.
-        unreadable: ids of images that cannot be read.
+    ``pixel_sizes`` are (height, width), by id, of images whose files have another size than the annotations say;
+    ``unreadable`` are the ids of images that cannot be read.
     """
     changes: Changes = defaultdict(list)
     if not all(isinstance(content.get(section), list) for section in ("images", "categories", "annotations")):
         return changes  # there is no right answer
     for section in ("images", "categories"):
         content[section] = _unique_records(changes, content[section], section)
-    if unreadable and len(unreadable) <= max(1, MAX_LEFT_OUT * len(content["images"])):
-        _drop_images(changes, content, set(unreadable))
+    lost = set(unreadable) if len(unreadable) <= max(1, MAX_LEFT_OUT * len(content["images"])) else set()
+    if lost:
+        content["images"] = [record for record in content["images"] if record.get("id") not in lost]
+        changes["images that cannot be read left out, with their objects"] += sorted(lost)
     images = {record["id"]: record for record in content["images"] if type(record.get("id")) is int}
     known = {record["id"] for record in content["categories"] if type(record.get("id")) is int}
-    kept = [record for record in content["annotations"] if _is_usable(changes, record, images, known)]
+    kept = [
+        record
+        for record in content["annotations"]
+        if not (isinstance(record, dict) and _whole(record.get("image_id")) in lost)
+        and _is_usable(changes, record, images, known)
+    ]
     _convert_boxes(changes, kept, images)
     _correct_sizes(changes, kept, images, pixel_sizes)
     kept = [record for record in kept if _clip(changes, record, images[record["image_id"]])]
@@ -79,16 +82,6 @@ def _make_whole(changes: Changes, record: Record, key: str, section: str) -> Non
         record[key] = int(value)
 
 
-def _drop_images(changes: Changes, content: dict[str, Any], unreadable: set[int]) -> None:
-    content["images"] = [record for record in content["images"] if record.get("id") not in unreadable]
-    changes["images that cannot be read left out, with their objects"] += sorted(unreadable)
-    content["annotations"] = [
-        record
-        for record in content["annotations"]
-        if not (isinstance(record, dict) and _whole(record.get("image_id")) in unreadable)
-    ]
-
-
 def _is_usable(changes: Changes, record: Any, images: Mapping[int, Record], known: set[int]) -> bool:
     """Return whether an annotation stays, after making numbers of texts and a box of an outline."""
     if not isinstance(record, dict):
@@ -109,8 +102,7 @@ def _is_usable(changes: Changes, record: Any, images: Mapping[int, Record], know
     if box is None or min(box[2:]) <= 0:
         changes["boxes that cannot be used left out"].append(number)
         return False
-    if box != record.get("bbox"):
-        record["bbox"] = box
+    record["bbox"] = box
     return True
 
 
@@ -147,10 +139,7 @@ def _convert_boxes(changes: Changes, kept: Sequence[Record], images: Mapping[int
 
 
 def _correct_sizes(
-    changes: Changes,
-    kept: Sequence[Record],
-    images: Mapping[int, Record],
-    pixel_sizes: Mapping[int, tuple[int, int]],
+    changes: Changes, kept: Sequence[Record], images: Mapping[int, Record], pixel_sizes: Mapping[int, tuple[int, int]]
 ) -> None:
     """Take the pixels' word for the size of an image where all of its boxes fit and it is not merely turned."""
     reach: dict[int, tuple[float, float]] = defaultdict(lambda: (0.0, 0.0))
@@ -205,8 +194,8 @@ def _complete(changes: Changes, kept: Sequence[Record]) -> None:
             changes["annotations given an id of their own (the former ids)"].append(number)
             record["id"] = largest
         seen.add(record["id"])
-        area = record.get("area")
-        if type(area) not in (int, float) or not (math.isfinite(area) and area >= 0):  # type: ignore[arg-type, operator]
+        area: Any = record.get("area")
+        if not (is_number(area) and 0 <= area < math.inf):
             record["area"] = record["bbox"][2] * record["bbox"][3]
             changes["areas computed from the box"].append(record["id"])
         if record.get("iscrowd") is None:

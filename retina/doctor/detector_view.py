@@ -56,18 +56,15 @@ class DetectorView:
     padding: float  # share of a batch that is padding, in the mean
 
     @property
-    def sides(self) -> np.ndarray:
-        """Return ``(N, 2)`` width and height in pixels of the input."""
+    def sides(self) -> np.ndarray:  # (N, 2) width and height in pixels of the input
         return self.boxes[:, 2:] - self.boxes[:, :2]
 
     @property
-    def unreached(self) -> np.ndarray:
-        """Return ``(N,)`` whether no anchor reaches the object."""
+    def unreached(self) -> np.ndarray:  # (N,) whether no anchor reaches the object
         return self.best_iou < REACHED
 
     @property
-    def shorter_side(self) -> np.ndarray:
-        """Return ``(N,)`` pixels of the input."""
+    def shorter_side(self) -> np.ndarray:  # (N,) pixels of the input
         return self.sides.min(axis=1, initial=np.inf)
 
     def worst(self, fault: Fault) -> np.ndarray:
@@ -95,21 +92,16 @@ class DetectorView:
     def class_rows(self) -> list[dict[str, Any]]:
         """Return for each class its objects, images, size bands at the input and the share no anchor reaches."""
         areas = self.sides.prod(axis=1)
-        order = np.argsort(self.labels, kind="stable")
-        edges = np.searchsorted(self.labels[order], np.arange(len(self.class_names) + 1))
-        rows = []
-        for label, name in enumerate(self.class_names):
-            own = order[edges[label] : edges[label + 1]]
-            rows.append(
-                {
-                    "name": name,
-                    "objects": len(own),
-                    "images": len(np.unique(self.image_of_box[own])),
-                    **sizes_table(areas[own]),
-                    "share_unreached": float(self.unreached[own].mean()) if len(own) else None,
-                }
-            )
-        return rows
+        return [
+            {
+                "name": name,
+                "objects": len(own),
+                "images": len(np.unique(self.image_of_box[own])),
+                **sizes_table(areas[own]),
+                "share_unreached": float(self.unreached[own].mean()) if len(own) else None,
+            }
+            for name, own in zip(self.class_names, _by_value(self.labels, len(self.class_names)), strict=True)
+        ]
 
 
 def look_through(dataset: DetectionDataset, lens: Lens) -> DetectorView:
@@ -139,6 +131,12 @@ def view_findings(
     dataset: DetectionDataset, view: DetectorView, max_detections: int, *, training: bool
 ) -> tuple[Finding, ...]:
     """Return what of the view deserves a word; what concerns learning only where the split is for ``training``."""
+
+    def place(hit: int) -> Place:
+        image = dataset.annotations.image_place(int(view.image_of_box[hit]))
+        width, height = view.sides[hit]
+        return replace(image, text=f"{view.class_names[view.labels[hit]]!r} of {width:.0f} x {height:.0f}, {image}")
+
     findings = Findings(dataset.annotations.source)
     objects = np.bincount(view.labels, minlength=len(view.class_names))
     most = objects.max(initial=0)
@@ -148,17 +146,11 @@ def view_findings(
         elif 0 < count * RARE < most:
             findings.add(CLASS_IMBALANCE, f"{name!r} ({count} of {most})")
     for fault in (OBJECT_UNREACHED, OBJECT_UNDER_8_PIXELS):
-        findings.add_each(fault, view.worst(fault), lambda hit: _object_place(dataset, view, hit))
+        findings.add_each(fault, view.worst(fault), place)
     for index in np.flatnonzero(view.objects_of_image > max_detections):
         detail = f"{view.objects_of_image[index]} of {max_detections}"
         findings.add(IMAGE_WITH_MANY_OBJECTS, dataset.annotations.image_place(int(index), detail))
     return findings.all()
-
-
-def _object_place(dataset: DetectionDataset, view: DetectorView, index: int) -> Place:
-    image = dataset.annotations.image_place(int(view.image_of_box[index]))
-    width, height = view.sides[index]
-    return replace(image, text=f"{view.class_names[view.labels[index]]!r} of {width:.0f} x {height:.0f}, {image}")
 
 
 def sizes_table(areas: np.ndarray) -> dict[str, int]:
@@ -186,11 +178,15 @@ def _best_iou(boxes: np.ndarray, canvas_of_box: np.ndarray, lens: Lens) -> np.nd
     """Return ``(N,)`` the IoU of each box with its best anchor, asked for canvas by canvas."""
     result = np.zeros(len(boxes), dtype=np.float32)
     canvases, which = np.unique(canvas_of_box, axis=0, return_inverse=True)
-    order = np.argsort(which.ravel(), kind="stable")
-    groups = np.split(order, np.cumsum(np.bincount(which.ravel()))[:-1]) if len(boxes) else []
-    for (height, width), own in zip(canvases.tolist(), groups, strict=True):
+    for (height, width), own in zip(canvases.tolist(), _by_value(which.ravel(), len(canvases)), strict=True):
         result[own] = lens.best_iou(torch.from_numpy(boxes[own]), (height, width)).numpy()
     return result
+
+
+def _by_value(values: np.ndarray, count: int) -> list[np.ndarray]:
+    """Return where each of the values 0 .. ``count`` - 1 stands."""
+    ends = np.cumsum(np.bincount(values, minlength=count))
+    return np.split(np.argsort(values, kind="stable"), ends)[:count]
 
 
 def _spread(values: np.ndarray) -> dict[str, float] | None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+import numpy as np
+
 from retina.data.annotations import annotation_name
-from retina.data.checks.images import ImageCheck, Track, check_images, is_local, unchecked, untracked
+from retina.data.checks.images import ImageCheck, check_images, is_local, unchecked
 from retina.data.dataset import DetectionDataset
 from retina.data.findings import SEVERITIES, Finding, Findings
 from retina.data.folders import DataFolder, Opened
 from retina.doctor.catalogue import BOX_NEAR_DUPLICATE, CLASS_ONLY_EVALUATED, SPLITS_DIFFER_IN_CLASSES
 from retina.doctor.detector_view import DetectorView, Lens, look_through, view_findings
 from retina.doctor.duplicates import Pair, duplicate_findings, find_duplicates, near_duplicate_boxes
+from retina.drawing.tables import progress
 
 Images = Literal["all", "header", "none"]
 
@@ -28,8 +31,7 @@ class SplitExam:
     view: DetectorView | None = None
 
     @property
-    def dataset(self) -> DetectionDataset | None:
-        """Return the data set, where it could be opened."""
+    def dataset(self) -> DetectionDataset | None:  # None: could not be opened
         return self.opened.dataset
 
 
@@ -57,19 +59,14 @@ class Examination:
 
 
 def examine(
-    folder: DataFolder, splits: Sequence[str], *, images: Images = "all", lens: Lens | None = None,
-    track: Track = untracked,
-) -> Examination:  # fmt: skip
+    folder: DataFolder, splits: Sequence[str], *, images: Images = "all", lens: Lens | None = None
+) -> Examination:
     """Return what is wrong, odd and worth knowing about ``splits`` of ``folder``.
 
-    Args:
-        folder: opens the splits.
-        splits: their names; ``train`` is what is learned from, the others are what is scored.
-        images: look at ``all`` pixels, at the ``header`` of each file, or at ``none``.
-        lens: how the detector looks at images; None: not asked.
-        track: shows how far a pass is.
+    The split ``train`` is what is learned from, the others are what is scored. Of the ``images`` all pixels are looked
+    at, the header of each file, or nothing; without a ``lens`` nobody asks what the detector will see.
     """
-    exams = {split: _examine_split(folder.inspect(split), images, lens, track) for split in splits}
+    exams = {split: _examine_split(folder.inspect(split), images, lens) for split in splits}
     datasets = {split: exam.dataset for split, exam in exams.items() if exam.dataset is not None}
     checks = {split: exam.images for split, exam in exams.items() if exam.images is not None}
     pairs, not_compared = find_duplicates(checks) if images == "all" else ([], 0)
@@ -77,7 +74,7 @@ def examine(
     return Examination(folder.name, exams, tuple(across), pairs, images)
 
 
-def _examine_split(opened: Opened, images: Images, lens: Lens | None, track: Track) -> SplitExam:
+def _examine_split(opened: Opened, images: Images, lens: Lens | None) -> SplitExam:
     dataset, findings = opened.dataset, list(opened.findings)
     if dataset is None:
         return SplitExam(opened, tuple(findings))
@@ -85,7 +82,7 @@ def _examine_split(opened: Opened, images: Images, lens: Lens | None, track: Tra
         findings += _near_duplicate_boxes(dataset)
     check = view = None
     if images != "none" and is_local(dataset):
-        check = check_images(dataset, depth=images, track=track)
+        check = check_images(dataset, depth=images, track=_tracked)
         findings += check.findings
     elif images != "none":
         findings.append(unchecked(str(dataset.images_root), len(dataset), "they are in no folder of this machine"))
@@ -93,6 +90,13 @@ def _examine_split(opened: Opened, images: Images, lens: Lens | None, track: Tra
         view = look_through(dataset, lens)
         findings += view_findings(dataset, view, lens.max_detections, training=dataset.split == "train")
     return SplitExam(opened, tuple(findings), check, view)
+
+
+def _tracked(items: Iterable[Any], total: int, title: str) -> Iterator[Any]:
+    with progress(title, total) as bar:
+        for item in items:
+            yield item
+            bar.advance(bar.task)
 
 
 def _near_duplicate_boxes(dataset: DetectionDataset) -> tuple[Finding, ...]:
@@ -116,9 +120,7 @@ def _class_findings(datasets: Mapping[str, DetectionDataset]) -> tuple[Finding, 
     for (number, name), splits in sorted(having.items()):
         if len(splits) < len(datasets):
             findings.add(SPLITS_DIFFER_IN_CLASSES, f"category {number} {name!r} (only in {' and '.join(splits)})")
-    used = {
-        split: {d.class_names[label] for label in set(d.labels[~d.crowd].tolist())} for split, d in datasets.items()
-    }
+    used = {split: {d.class_names[label] for label in np.unique(d.labels[~d.crowd])} for split, d in datasets.items()}
     for split in used if "train" in used else ():
         for name in sorted(used[split] - used["train"]):
             findings.add(CLASS_ONLY_EVALUATED, f"{name!r} in {split}")

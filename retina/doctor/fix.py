@@ -15,11 +15,7 @@ from retina.errors import DataError, first_five
 
 
 def correct_splits(examination: Examination) -> dict[str, Any]:
-    """Write corrected copies, say so, and return by split what was changed and which errors are left.
-
-    Raises:
-        DataError: a file cannot be corrected, or there is a corrected copy already.
-    """
+    """Write corrected copies, say so, and return by split what was changed and which errors are left."""
     fixes = {}
     for split, exam in examination.splits.items():
         file = exam.opened.annotations_file
@@ -27,11 +23,10 @@ def correct_splits(examination: Examination) -> dict[str, Any]:
             print(f"{split}: nothing is corrected, since its annotations are not in COCO's format")
             continue
         pixel_sizes, unreadable = _seen_in_images(exam)
-        written = write_corrected(file, pixel_sizes=pixel_sizes, unreadable=unreadable)
-        if written is None:
+        path, changes = write_corrected(file, pixel_sizes=pixel_sizes, unreadable=unreadable)
+        if not changes:
             print(f"{split}: there is nothing to correct")
             continue
-        path, changes = written
         left = [str(finding) for finding in inspect_coco(path)[1] if finding.fault.severity == "error"]
         fixes[split] = {"file": str(path), "changes": changes, "errors_left": left}
         print("\n  ".join([f"{split}: corrected copy written to {path}", *sentences(changes)]))
@@ -57,22 +52,14 @@ def sentences(changes: Changes) -> list[str]:
     return [f"{len(ids)} {what}: {first_five(ids)}" for what, ids in changes.items()]
 
 
-def fixed_path(file: Path) -> Path:
-    """Return where the corrected copy of ``file`` stands: beside it."""
-    return file.with_name(f"{file.stem}.fixed{file.suffix}")
-
-
 def write_corrected(
     file: Path, *, pixel_sizes: Mapping[int, tuple[int, int]], unreadable: Sequence[int]
-) -> tuple[Path, Changes] | None:
-    """Write the corrected copy of ``file`` and return where, and what was changed; None where there is nothing to do.
+) -> tuple[Path, Changes]:
+    """Write the corrected copy of ``file``; return where, and what was changed: nothing written where that is nothing.
 
-    The other arguments are those of :func:`correct`.
-
-    Raises:
-        DataError: the file is not a JSON object, or there is a corrected copy already.
+    The other arguments are those of :func:`correct`. DataError where there is a corrected copy already.
     """
-    target = fixed_path(file)
+    target = file.with_name(f"{file.stem}.fixed{file.suffix}")
     if target.exists():
         raise DataError(
             f"there is a corrected copy already: {target}",
@@ -83,12 +70,11 @@ def write_corrected(
     changes = dict(correct(content, pixel_sizes=pixel_sizes, unreadable=unreadable))
     if has_mark:
         changes["byte order mark taken away"] = [file.name]
-    if not changes:
-        return None
     text = json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogatepass")
     try:
-        with target.open("xb") as out:
-            out.write(text)
+        if changes:
+            with target.open("xb") as out:
+                out.write(text)
     except OSError as error:
         raise DataError(
             f"the corrected copy cannot be written ({error.strerror}): {target}",

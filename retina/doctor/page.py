@@ -8,7 +8,7 @@ from typing import Any
 from retina.data.findings import Finding
 from retina.doctor.cases import Case
 from retina.doctor.detector_view import SIZE_NAMES, DetectorView
-from retina.doctor.examine import SEVERITIES, Examination, SplitExam
+from retina.doctor.examine import SEVERITIES, Examination
 from retina.doctor.page_figures import objects_figure, size_figure
 from retina.doctor.report import CLASS_COLUMNS, class_cells, speed_lines, verdict
 from retina.drawing.pages import PageFigure, render_page
@@ -34,21 +34,16 @@ def html_page(
 ) -> str:
     """Return the page. Every text of the data set is escaped, every picture is part of the page.
 
-    Args:
-        examination: what was found.
-        cases: pictures of findings, by (split, name of the fault).
-        galleries: some images of each split.
-        command: what was typed, so that it can be repeated.
-        date: when.
+    ``cases`` are pictures of findings by (split, name of the fault), ``galleries`` some images of each split.
+    ``command`` is what was typed, so that it can be repeated.
     """
     found = examination.findings()
     groups = [
-        {
-            "severity": severity,
-            "heading": _HEADINGS[severity][0],
-            "sentence": _HEADINGS[severity][1],
-            "findings": [_finding(split, each, cases) for split, each in found if each.fault.severity == severity],
-        }
+        (
+            severity,
+            *_HEADINGS[severity],
+            [_finding(*each, cases) for each in found if each[1].fault.severity == severity],
+        )
         for severity in SEVERITIES
     ]
     counts = examination.counts()
@@ -62,28 +57,13 @@ def html_page(
         worst=worst,
         advice=_ADVICE[worst],
         verdict=verdict(examination),
-        splits=[_split(split, exam) for split, exam in examination.splits.items()],
-        groups=[group for group in groups if group["findings"]],
+        splits=[(split, exam.dataset) for split, exam in examination.splits.items()],
+        groups=[group for group in groups if group[-1]],
         views=[_view(split, view) for split, view in views.items()],
         class_columns=CLASS_COLUMNS,
         speed=[line for line in speed_lines(examination) if line],
         galleries=[(split, shown) for split, shown in galleries.items() if shown],
     )
-
-
-def _split(name: str, exam: SplitExam) -> dict[str, Any]:
-    dataset = exam.dataset
-    if dataset is None:
-        return {"name": name, "opened": False}
-    return {
-        "name": name,
-        "opened": True,
-        "images": len(dataset),
-        "objects": dataset.num_objects,
-        "classes": dataset.num_classes,
-        "crowds": int(dataset.crowd.sum()),
-        "source": dataset.annotations.source,
-    }
 
 
 def _finding(split: str, finding: Finding, cases: _Cases) -> dict[str, Any]:
@@ -120,9 +100,7 @@ def _view(split: str, view: DetectorView) -> dict[str, Any]:
             ("padding of a batch", f"{values['share_padding']:.0%}"),
         ],
         "total": max(1, values["objects"]),
-        "sizes": [
-            {"name": name, "limits": _LIMITS[name], "before": before[name], "after": after[name]} for name in SIZE_NAMES
-        ],
+        "sizes": [(name, _LIMITS[name], before[name], after[name]) for name in SIZE_NAMES],
         "classes": [{"cells": class_cells(row), "share": row["objects"] / most} for row in ranked[:_MAX_CLASSES]],
         "more_classes": len(ranked) - _MAX_CLASSES,
         "figures": [

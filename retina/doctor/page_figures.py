@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from retina.doctor.detector_view import DetectorView
-from retina.drawing.figures import COLORS, new_axes, styled
+from retina.drawing.figures import COLORS, log_square, new_axes, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,12 +27,8 @@ def size_figure(view: DetectorView) -> tuple[Figure, str]:
         place = axes[0, 0]
         for members, color, opacity in ((~out, COLORS[0], 0.35), (out, COLORS[3], 0.8)):
             place.plot(*sides[members].T, "o", markersize=3.5, color=color, alpha=opacity, markeredgewidth=0)
-        ticks = [8, 32, 96, 256, 512]
-        place.set(xscale="log", yscale="log", aspect="equal", xlabel="width, pixels", ylabel="height, pixels")
-        place.set(xlim=(_LEAST, _MOST), ylim=(_LEAST, _MOST))
-        place.set_xticks(ticks, list(map(str, ticks)))
-        place.set_yticks(ticks, list(map(str, ticks)))
-        place.minorticks_off()
+        log_square(place, (_LEAST, _MOST), [8, 32, 96, 256, 512])
+        place.set(xlabel="width, pixels", ylabel="height, pixels")
     shown = f"{len(chosen):,} of {count:,} objects, evenly chosen. " if count > len(chosen) else ""
     return figure, f"{shown}Orange: no anchor reaches IoU 0.5."
 

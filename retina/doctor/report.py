@@ -67,8 +67,7 @@ def print_report(examination: Examination, console: Console) -> None:
     """Print one table of the findings and what the detector will see; plain where ``console`` is no terminal."""
     for line in overview(examination):
         console.print(Text(line), soft_wrap=True)
-    found = examination.findings()
-    if found:
+    if found := examination.findings():
         console.print(_findings_table(found))
     for line in [*detector_lines(examination), *speed_lines(examination)]:
         console.print(Text(line), soft_wrap=True)
@@ -140,8 +139,10 @@ def speed_lines(examination: Examination) -> list[str]:
     if not speed:
         return []
     memory = "" if speed["memory_mib"] is None else f", {speed['memory_mib']:.0f} MiB above rest"
-    return ["", f"a step of {speed['images']} images of {speed['canvas'][0]} x {speed['canvas'][1]}: "
-            f"{speed['seconds']:.2f} s{memory}; an epoch: {speed['epoch_minutes']:.1f} minutes"]  # fmt: skip
+    step = (
+        f"a step of {speed['images']} images of {speed['canvas'][0]} x {speed['canvas'][1]}: {speed['seconds']:.2f} s"
+    )
+    return ["", f"{step}{memory}; an epoch: {speed['epoch_minutes']:.1f} minutes"]
 
 
 def _findings_table(found: Sequence[tuple[str, Finding]]) -> Table:

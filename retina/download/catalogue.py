@@ -20,7 +20,6 @@ class Archive:
 
     @property
     def file_name(self) -> str:
-        """Return the last part of the address."""
         return self.urls[0].rpartition("/")[2]
 
 
@@ -64,11 +63,7 @@ CATALOGUE: dict[str, tuple[Archive, ...]] = {
 
 
 def chosen_archives(dataset: str, *, year: int = 2012, parts: Sequence[str] | None = None) -> tuple[Archive, ...]:
-    """Return the archives of ``dataset``, all or those of ``parts``.
-
-    Raises:
-        ConfigError: it is not among those that can be downloaded, or has no such part.
-    """
+    """Return the archives of ``dataset``, all or those of ``parts``."""
     archives = CATALOGUE.get(f"{dataset}{year}" if dataset == "voc" else dataset)
     if archives is None or dataset not in ("coco", "voc"):
         raise ConfigError(

@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,23 +38,19 @@ class Download:
     wait: Callable[[float], object] = time.sleep
 
     @property
-    def partial(self) -> Path:
-        """Return where the bytes stand until they are complete and checked."""
+    def partial(self) -> Path:  # where the bytes stand until they are complete and checked
         return self.target.with_name(f"{self.target.name}.part")
 
     @property
-    def notes(self) -> Path:
-        """Return where it stands what the server's file was that the partial one was begun with."""
-        return self.partial.with_name(f"{self.partial.name}.json")
+    def notes(self) -> Path:  # which file of the server the partial one was begun with
+        return self.target.with_name(f"{self.target.name}.part.json")
 
     @property
     def num_partial(self) -> int:
-        """Return how many bytes an earlier try has left."""
         return self.partial.stat().st_size if self.partial.is_file() else 0
 
     @property
-    def num_bytes(self) -> int:
-        """Return how many bytes are there, complete or not."""
+    def num_bytes(self) -> int:  # complete or not
         return self.target.stat().st_size if self.target.is_file() else self.num_partial
 
     def discard(self) -> None:
@@ -125,12 +122,13 @@ def _fetch_from(url: str, download: Download, progress: Progress) -> None:
 
 def _try(url: str, download: Download, progress: Progress) -> None:
     """Add what one connection gives to the partial file."""
-    start, known = download.num_partial, _known(download)
-    headers = {"User-Agent": "retina-download"}
+    start, headers = download.num_partial, {"User-Agent": "retina-download"}
     if start:
         headers["Range"] = f"bytes={start}-"
-        if known.get("url") == url and known.get("etag"):
-            headers["If-Range"] = known["etag"]  # changed since: the server sends all of it
+        with suppress(OSError, ValueError, LookupError, TypeError):  # without notes the sha256 alone has to tell
+            known = json.loads(download.notes.read_text(encoding="utf-8"))
+            if known["url"] == url and known["etag"]:
+                headers["If-Range"] = known["etag"]  # changed since: the server sends all of it
     try:
         with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT) as response:
             start = _start_of(response, start, download)
@@ -169,7 +167,13 @@ def _copy(response: Any, download: Download, start: int, progress: Progress) -> 
         with download.partial.open("r+b" if start else "wb") as file:
             file.truncate(start)
             file.seek(start)
-            while (chunk := _receive(response)) and file.tell() <= download.size:
+            while file.tell() <= download.size:
+                try:
+                    chunk = response.read(_CHUNK)
+                except (OSError, http.client.HTTPException) as error:
+                    raise _Stopped(str(error) or type(error).__name__) from None
+                if not chunk:
+                    break
                 file.write(chunk)
                 progress(file.tell())
     except OSError as error:
@@ -180,34 +184,16 @@ def _copy(response: Any, download: Download, start: int, progress: Progress) -> 
         ) from None
 
 
-def _receive(response: Any) -> bytes:
-    try:
-        return response.read(_CHUNK)
-    except (OSError, http.client.HTTPException) as error:
-        raise _Stopped(str(error) or type(error).__name__) from None
-
-
 def _check(download: Download, path: Path) -> None:
     """Compare size and sha256; a file that is wrong is taken away."""
-    size, digest = path.stat().st_size, hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    if size == download.size and digest.hexdigest() == download.sha256:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if path.stat().st_size == download.size and digest == download.sha256:
         return
     path.unlink()
     download.notes.unlink(missing_ok=True)
     raise DataError(
         f"the file that was downloaded is not the one that is known: {path}",
-        why=f"its sha256 is {digest.hexdigest()}, not {download.sha256}; it was removed",
+        why=f"its sha256 is {digest}, not {download.sha256}; it was removed",
         fix="run the same command again; if it happens twice, the server has another file",
     )
-
-
-def _known(download: Download) -> dict[str, str]:
-    """Return what is known of the server's file that the partial one was begun with."""
-    try:
-        content = json.loads(download.notes.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

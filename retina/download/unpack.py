@@ -34,8 +34,7 @@ def unpack(archive: Path, folder: Path, progress: Progress = lambda _: None) -> 
     shutil.rmtree(beside, ignore_errors=True)
     try:
         beside.mkdir(parents=True)
-        names = []
-        done = 0
+        names, done = [], 0
         for name, size, source in _members(archive, folder):
             target = beside / name
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -21,34 +21,26 @@ def draw_boxes(
     scores: Any = None,
     *,
     class_names: Sequence[str],
-    crowd_boxes: Any = None,
+    crowd_boxes: Any = (),
 ) -> np.ndarray:
     """Return a copy of ``image`` with boxes in the colour of their class, and name and score beside each.
 
-    The best box is on top; without scores the smallest.
-
-    Args:
-        image: ``(H, W, 3)`` uint8 RGB.
-        boxes: ``(N, 4)`` xyxy pixels of ``image``, tensor or array.
-        labels: ``(N,)`` in [0, K).
-        scores: ``(N,)`` or None.
-        crowd_boxes: ``(C, 4)`` regions drawn grey and dashed.
+    The best box is on top; without scores the smallest. The image is ``(H, W, 3)`` uint8 RGB; boxes ``(N, 4)`` are xyxy
+    pixels of it, labels ``(N,)`` in [0, K); ``crowd_boxes`` ``(C, 4)`` are regions drawn grey and dashed.
     """
     boxes, labels = _array(boxes).reshape(-1, 4), _array(labels).astype(int)
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    priority = -areas if scores is None else _array(scores)
+    priority = -(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) if scores is None else _array(scores)
     if not len(boxes) == len(labels) == len(priority):
         raise ValueError(f"got {len(boxes)} boxes, {len(labels)} labels and {len(priority)} scores")
     order = np.argsort(-priority, kind="stable")  # best first
     texts = [(class_names[labels[i]], "" if scores is None else f"{priority[i]:.2f}") for i in order]
-    crowd_boxes = _array([] if crowd_boxes is None else crowd_boxes).reshape(-1, 4)
 
     size = image.shape[:2]
     pen = Pen.for_image(*size)
     picture = Image.fromarray(image).copy()
     canvas = ImageDraw.Draw(picture)
-    for crowd_box in crowd_boxes:
-        _draw_dashed(canvas, whole_pixels(crowd_box, *size), pen.line_width)
+    for crowd_box in _array(crowd_boxes).reshape(-1, 4):
+        _draw_dashed(canvas, inclusive(whole_pixels(crowd_box, *size)), pen.line_width)
     for i in reversed(order):
         rectangle = inclusive(whole_pixels(boxes[i], *size))
         canvas.rectangle(rectangle, outline=class_color(labels[i]), width=pen.line_width)
@@ -65,14 +57,12 @@ def strong(detections: Detections, score_threshold: float) -> Detections:
 
 
 def _draw_dashed(canvas: ImageDraw.ImageDraw, rectangle: Rectangle, line_width: int) -> None:
-    x1, y1, x2, y2 = inclusive(rectangle)
+    x1, y1, x2, y2 = rectangle
     dash = 4 * line_width
-    for x in range(x1, x2, 2 * dash):
-        for y in (y1, y2):
-            canvas.line((x, y, min(x + dash, x2), y), fill=CROWD_COLOR, width=line_width)
-    for y in range(y1, y2, 2 * dash):
-        for x in (x1, x2):
-            canvas.line((x, y, x, min(y + dash, y2)), fill=CROWD_COLOR, width=line_width)
+    lines = [(x, y, min(x + dash, x2), y) for x in range(x1, x2, 2 * dash) for y in (y1, y2)]
+    lines += [(x, y, x, min(y + dash, y2)) for y in range(y1, y2, 2 * dash) for x in (x1, x2)]
+    for line in lines:
+        canvas.line(line, fill=CROWD_COLOR, width=line_width)
 
 
 def _array(values: Any) -> np.ndarray:

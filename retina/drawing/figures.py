@@ -9,7 +9,7 @@ import io
 import re
 import unicodedata
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -28,28 +28,19 @@ COLORS = tuple(map(hexadecimal, LINE_COLORS))
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 
 _MAX_NAME = 24
+_INKED = ("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.labelcolor", "ytick.labelcolor")
 _STYLE: dict[Any, Any] = {
+    **dict.fromkeys(_INKED, INK),
+    **dict.fromkeys(("axes.edgecolor", "grid.color", "xtick.color", "ytick.color"), GREY),
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
+    **dict.fromkeys(("axes.grid", "axes.axisbelow"), True),
     "font.family": "DejaVu Sans",
     "font.size": 9.0,
-    "text.color": INK,
-    "axes.edgecolor": GREY,
-    "axes.labelcolor": INK,
-    "axes.titlecolor": INK,
     "axes.titlesize": 9.5,
     "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": GREY,
     "grid.alpha": 0.25,
     "grid.linewidth": 0.6,
-    "xtick.color": GREY,
-    "ytick.color": GREY,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
     "lines.linewidth": 1.6,
-    "legend.frameon": False,
     "svg.fonttype": "none",  # text stays text: small files that can be searched and read aloud
 }
 
@@ -63,15 +54,12 @@ def new_axes(rows: int, columns: int, *, size: tuple[float, float], **sharing: A
 
 
 def styled() -> AbstractContextManager[None]:
-    """Return a context in which figures are drawn as all of ours are."""
+    """Return a context in which figures are drawn as all of ours are; lines differ without colour too."""
     import matplotlib as mpl
+    from matplotlib.rcsetup import cycler
 
-    return mpl.rc_context(_STYLE)
-
-
-def line_style(position: int) -> dict[str, Any]:
-    """Return colour and dashes of line ``position``: told apart without colour too."""
-    return {"color": COLORS[position % len(COLORS)], "linestyle": DASHES[position // len(COLORS) % len(DASHES)]}
+    lines = cycler(linestyle=DASHES) * cycler(color=COLORS)  # the colours change first
+    return mpl.rc_context({**_STYLE, "axes.prop_cycle": lines})
 
 
 def printable(name: str) -> str:
@@ -84,40 +72,31 @@ def printable(name: str) -> str:
     return short.replace("$", r"\$")
 
 
-def label_ends(axes: Axes, names: Sequence[str], *, gap: float = 0.075) -> None:
-    """Write the name of each line of ``axes`` at its right end, moved apart where they would touch.
+def draw_bars(axes: Axes, names: Sequence[str], parts: Mapping[str, tuple[Any, Any]], ends: Sequence[str]) -> None:
+    """Draw horizontal bars, the first at the top, with a text at the end of each.
 
     Args:
-        axes: with its limits set; lines are in the order of ``names``.
-        names: of the lines.
-        gap: least distance of two names in heights of the axes.
+        axes: empty.
+        names: of the bars.
+        parts: by label, the values and the colour of what each bar is made of, from the left.
+        ends: the texts.
     """
-    ends = []
-    for line, name in zip(axes.get_lines(), names, strict=False):
-        _, y = axes.transData.transform(np.column_stack(line.get_data())[-1])
-        height = (y - axes.bbox.y0) / axes.bbox.height
-        ends.append((min(max(float(np.nan_to_num(height)), 0.0), 1.0), line.get_color(), name))
-    ends.sort(key=lambda end: end[0])
-    for place, (_, color, name) in zip(_apart([end[0] for end in ends], gap), ends, strict=True):
-        axes.annotate(
-            name,
-            (1.0, place),
-            xycoords="axes fraction",
-            xytext=(4, 0),
-            textcoords="offset points",
-            color=color,
-            va="center",
-            fontsize=8.5,
-            annotation_clip=False,
-        )
+    left = np.zeros(len(names))
+    for label, (values, color) in parts.items():
+        bars = axes.barh(names, values, left=left, color=color, label=label, height=0.7)
+        left = left + np.asarray(values)
+    axes.bar_label(bars, ends, padding=3, fontsize=8)
+    axes.set_xlim(0, left.max(initial=0.0) * 1.18 or 1.0)
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
 
 
-def number_bars(axes: Axes, values: Sequence[float] | np.ndarray, form: str = "") -> None:
-    """Write the numbers at the ends of horizontal bars; counts where there is no ``form``, such as ``.3g``."""
-    axes.set_xlim(0, max(map(float, values), default=0.0) * 1.18 or 1.0)
-    for row, value in enumerate(values):
-        text = format(value, form) if form else count(int(value))
-        axes.annotate(text, (float(value), row), xytext=(3, 0), textcoords="offset points", va="center", fontsize=8)
+def log_square(axes: Axes, limits: tuple[float, float], ticks: Sequence[int]) -> None:
+    """Make both axes logarithmic from and to ``limits``, equally long, with plain numbers at ``ticks``."""
+    axes.set(xscale="log", yscale="log", aspect="equal", xlim=limits, ylim=limits)
+    axes.set_xticks(ticks, list(map(str, ticks)))
+    axes.set_yticks(ticks, list(map(str, ticks)))
+    axes.minorticks_off()
 
 
 def say_none(axes: Axes) -> None:
@@ -140,12 +119,10 @@ def to_svg(figure: Figure, *, name: str) -> str:
 
     with mpl.rc_context({**_STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a letter that the font does not have
+        for patch in (figure.patch, *(axes.patch for axes in figure.axes)):
+            patch.set_alpha(0.0)
         written = io.StringIO()
-        figure.patch.set_alpha(0.0)
-        for axes in figure.axes:
-            axes.patch.set_alpha(0.0)
-        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        FigureCanvasSVG(figure).print_svg(written, metadata=nothing)
+        FigureCanvasSVG(figure).print_svg(written, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     svg = written.getvalue()
     svg = svg[svg.index("<svg") :].strip()
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
@@ -167,21 +144,7 @@ def to_pixels(figure: Figure, *, dpi: int = 100) -> np.ndarray:
     with styled(), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         figure.set_dpi(dpi)
-        figure.patch.set_facecolor("white")
-        figure.patch.set_alpha(1.0)
+        figure.patch.set(facecolor="white", alpha=1.0)
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
         return np.asarray(canvas.buffer_rgba())[..., :3].copy()
-
-
-def _apart(places: Sequence[float], gap: float) -> list[float]:
-    """Return ascending ``places`` moved as little as needed for ``gap`` between them, below 1 if it can be."""
-    moved = list(places)
-    for i in range(1, len(moved)):
-        moved[i] = max(moved[i], moved[i - 1] + gap)
-    over = moved[-1] - 1.0 if moved else 0.0
-    if over > 0:
-        moved[-1] -= over
-        for i in range(len(moved) - 2, -1, -1):
-            moved[i] = min(moved[i], moved[i + 1] - gap)
-    return moved

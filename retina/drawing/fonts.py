@@ -11,19 +11,14 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 # Pillow's own font knows little more than ASCII. These are the usual fonts of Linux, macOS and Windows, found by
 # name in the system's folders; the first that has every letter is taken.
-SYSTEM_FONTS = (
+SYSTEM_FONTS: tuple[str, ...] = (
     "DejaVuSans.ttf",
     "NotoSans-Regular.ttf",
     "Arial.ttf",
     "arial.ttf",
     "NotoSansCJK-Regular.ttc",
-    "wqy-microhei.ttc",
-    "Arial Unicode.ttf",
-    "PingFang.ttc",
-    "msyh.ttc",
-    "malgun.ttf",
-    "meiryo.ttc",
 )
+SYSTEM_FONTS += ("wqy-microhei.ttc", "Arial Unicode.ttf", "PingFang.ttc", "msyh.ttc", "malgun.ttf", "meiryo.ttc")
 NO_CHARACTER = "\uffff"  # no font has it, so it is drawn as the font's sign for a missing letter
 
 
@@ -55,6 +50,5 @@ def _fonts(size: int) -> tuple[Font, ...]:
 def _has_letter(font: Font, letter: str) -> bool:
     if letter.isascii():
         return True
-    missing = font.getmask(NO_CHARACTER)
-    mask = font.getmask(letter)
+    mask, missing = font.getmask(letter), font.getmask(NO_CHARACTER)
     return mask.size != missing.size or bytes(mask) != bytes(missing)

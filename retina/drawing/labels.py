@@ -24,8 +24,7 @@ class Pen:
     font_size: int
 
     @property
-    def padding(self) -> int:
-        """Return the pixels between a label's text and its edge."""
+    def padding(self) -> int:  # pixels between a label's text and its edge
         return max(1, self.font_size // 6)
 
     @classmethod
@@ -57,12 +56,11 @@ def place_labels(boxes: np.ndarray, texts: Sequence[tuple[str, str]], size: Size
     """
     rectangles = [whole_pixels(box, *size) for box in boxes]
     # A box no higher than two labels would vanish under a neighbour's.
-    small = [rectangle for rectangle in rectangles if rectangle[3] - rectangle[1] < 3 * pen.font_size]
-    taken = np.array(small).reshape(-1, 4)
+    taken = [rectangle for rectangle in rectangles if rectangle[3] - rectangle[1] < 3 * pen.font_size]
     labels: list[Label] = []
     for rectangle, (name, score) in zip(rectangles, texts, strict=True):
         labels.append(_place(rectangle, _fitting(name, score, size[1], pen), size, pen, taken))
-        taken = np.concatenate([taken, [labels[-1].background]])
+        taken.append(labels[-1].background)
     return labels
 
 
@@ -78,7 +76,7 @@ def _fitting(name: str, score: str, width: int, pen: Pen) -> str:
     return min(text, whole, key=len)
 
 
-def _place(box: Rectangle, text: str, size: Size, pen: Pen, taken: np.ndarray) -> Label:
+def _place(box: Rectangle, text: str, size: Size, pen: Pen, taken: Sequence[Rectangle]) -> Label:
     height, width = size
     text, font = drawable(text, pen.font_size)
     label_width = min(width, math.ceil(font.getlength(text)) + 2 * pen.padding)
@@ -91,13 +89,14 @@ def _place(box: Rectangle, text: str, size: Size, pen: Pen, taken: np.ndarray) -
     # In an image lower than two labels there may be no such place.
     corners = inside or [(x, min(y1, height - label_height))]
     places = [(x, y, x + label_width, y + label_height) for x, y in corners]
+    others = np.array(taken).reshape(-1, 4)
+
+    def covered(place: Rectangle) -> float:
+        sides = np.minimum(place[2:], others[:, 2:]) - np.maximum(place[:2], others[:, :2])
+        return float(sides.clip(min=0).prod(axis=1).sum())
+
     # min() takes the first of equals, so the order of the corners is the order of preference.
-    return Label(text, font, min(places, key=lambda place: _overlap(place, taken)), pen.padding)
-
-
-def _overlap(rectangle: Rectangle, others: np.ndarray) -> float:
-    sides = np.minimum(rectangle[2:], others[:, 2:]) - np.maximum(rectangle[:2], others[:, :2])
-    return float(sides.clip(min=0).prod(axis=1).sum())
+    return Label(text, font, min(places, key=covered), pen.padding)
 
 
 def draw_label(canvas: ImageDraw.ImageDraw, label: Label, color: Color) -> None:

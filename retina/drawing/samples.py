@@ -21,11 +21,8 @@ def evaluation_pictures(
 ) -> list[np.ndarray]:
     """Return ``count`` images of ``dataset`` with ground truth on the left and detections on the right.
 
-    Args:
-        detections: of every image of the data set, by its id, in its own frame.
-        dataset: the images; those with objects are drawn first, spread evenly over the set.
-        count: number of pictures, at most the number of images.
-        min_score: weaker detections are not drawn.
+    Images with objects are drawn first, spread evenly over the set; detections weaker than ``min_score`` are not.
+    ``detections`` are of every image, by its id, in its own frame.
     """
     pictures = []
     for index in spread_indices(np.diff(dataset.offsets) > 0, count):
@@ -43,14 +40,12 @@ def ground_truth_beside_detections(
     Boxes of both are in pixels of ``image``; a small image is shown at twice its size.
     """
     image, zoom = enlarged(image)
-    crowd_boxes = targets.crowd_boxes * zoom
-    truth = draw_boxes(image, targets.boxes * zoom, targets.labels, class_names=class_names, crowd_boxes=crowd_boxes)
+    crowds = targets.crowd_boxes * zoom
+    truth = draw_boxes(image, targets.boxes * zoom, targets.labels, class_names=class_names, crowd_boxes=crowds)
     found = draw_boxes(image, detections.boxes * zoom, detections.labels, detections.scores, class_names=class_names)
+    captions = {f"ground truth ({len(targets.boxes)})": truth, f"detections ({len(detections)})": found}
     font_size = Pen.for_image(*image.shape[:2]).font_size
-    return side_by_side(
-        captioned(truth, f"ground truth ({len(targets.boxes)})", font_size=font_size),
-        captioned(found, f"detections ({len(detections)})", font_size=font_size),
-    )
+    return side_by_side(*(captioned(panel, text, font_size=font_size) for text, panel in captions.items()))
 
 
 def batch_pictures(batch: Batch, class_names: Sequence[str]) -> list[np.ndarray]:

@@ -29,8 +29,7 @@ def captioned(picture: np.ndarray, caption: str, *, font_size: int = CAPTION_SIZ
     lines = [shown] if fits else list(shown.rpartition(": ")[::2])
     strip = Image.new("RGB", (width, 2 * font_size * len(lines)), CAPTION_BACKGROUND)
     for number, line in enumerate(lines):
-        place = (4, font_size * (2 * number + 1))
-        ImageDraw.Draw(strip).text(place, line, fill=WHITE, font=font, anchor="lm")
+        ImageDraw.Draw(strip).text((4, font_size * (2 * number + 1)), line, fill=WHITE, font=font, anchor="lm")
     return np.concatenate([np.array(strip), picture])
 
 
@@ -46,8 +45,8 @@ def contact_sheet(panels: Sequence[np.ndarray], *, columns: int | None = None) -
     rows = [panels[first : first + columns] for first in range(0, len(panels), columns)]
     width = max(panel.shape[1] for panel in panels)
     heights = [max(panel.shape[0] for panel in row) for row in rows]
-    sheet_size = (sum(heights) + GAP * (len(rows) - 1), columns * width + GAP * (columns - 1), 3)
-    sheet = np.full(sheet_size, CAPTION_BACKGROUND, dtype=np.uint8)
+    size = (sum(heights) + GAP * (len(rows) - 1), columns * width + GAP * (columns - 1), 3)
+    sheet = np.full(size, CAPTION_BACKGROUND, dtype=np.uint8)
     top = 0
     for row, height in zip(rows, heights, strict=True):
         for column, panel in enumerate(row):
@@ -65,30 +64,25 @@ def side_by_side(*pictures: np.ndarray) -> np.ndarray:
 def batch_panels(batch: Batch, class_names: Sequence[str], *, least_side: int, num_anchors: int) -> list[np.ndarray]:
     """Return a picture of each image of ``batch``: the whole canvas, padding striped, with its objects.
 
-    Args:
-        batch: as the network is given it.
-        class_names: of the labels.
-        least_side: small images are enlarged by a whole number until their long side has so many pixels at least, so
-            that labels do not hide them.
-        num_anchors: those of one image of the batch.
+    Small images are enlarged by a whole number until their long side has ``least_side`` pixels at least, so that labels
+    do not hide them; an image has ``num_anchors`` anchors.
     """
     panels = []
-    index = batch.targets.positive_index.numpy() // num_anchors
-    positives = np.bincount(index, minlength=len(batch)).tolist()
+    positives = np.bincount(batch.targets.positive_index.numpy() // num_anchors, minlength=len(batch))
     for row, targets in enumerate(batch.box_targets):
         pixels = batch.images.pixels[row].permute(1, 2, 0).numpy()
         height, width = (int(side) for side in batch.images.sizes[row])
         caption = f"image {batch.image_ids[row]}: {width} x {height}, {_counts(targets)}, {positives[row]} anchors"
-        panels.append(_panel(pixels, (height, width), targets, class_names, caption, least_side=least_side))
+        panels.append(captioned(_enlarged_panel(pixels, (height, width), targets, class_names, least_side), caption))
     return panels
 
 
 def stored_panel(sample: Sample, class_names: Sequence[str], *, least_side: int, most_side: int) -> np.ndarray:
     """Return a picture of a stored image with its objects, not larger than ``most_side`` unless it is enlarged."""
     height, width = sample.image.shape[:2]
-    caption = f"stored: {width} x {height}, {_counts(sample.targets)}"
     image, targets = shrunk(sample, min(1.0, most_side / max(height, width)))
-    return _panel(image, image.shape[:2], targets, class_names, caption, least_side=least_side)
+    picture = _enlarged_panel(image, image.shape[:2], targets, class_names, least_side)
+    return captioned(picture, f"stored: {width} x {height}, {_counts(sample.targets)}")
 
 
 def shrunk(sample: Sample, scale: float) -> tuple[np.ndarray, BoxTargets]:
@@ -99,31 +93,17 @@ def shrunk(sample: Sample, scale: float) -> tuple[np.ndarray, BoxTargets]:
     return image, BoxTargets(targets.boxes * scale, targets.labels, targets.crowd_boxes * scale)
 
 
-def _panel(
-    pixels: np.ndarray,
-    size: tuple[int, int],
-    targets: BoxTargets,
-    class_names: Sequence[str],
-    caption: str,
-    *,
-    least_side: int,
+def _enlarged_panel(
+    pixels: np.ndarray, size: tuple[int, int], targets: BoxTargets, class_names: Sequence[str], least_side: int
 ) -> np.ndarray:
+    """Return ``pixels`` with objects; what lies beyond ``size`` (height, width) is striped, as a night is black too."""
     zoom = max(1, math.ceil(least_side / max(pixels.shape[:2])))
     picture = cv2.resize(pixels, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_NEAREST)
-    _stripe(picture, size[0] * zoom, size[1] * zoom)
-    crowd_boxes = targets.crowd_boxes * zoom
-    picture = draw_boxes(
-        picture, targets.boxes * zoom, targets.labels, class_names=class_names, crowd_boxes=crowd_boxes
-    )
-    return captioned(picture, caption)
-
-
-def _stripe(picture: np.ndarray, height: int, width: int) -> None:
-    """Mark what lies beyond ``height`` and ``width``: padding is black in the batch, as a night may be."""
     rows, columns = np.indices(picture.shape[:2])
-    stripes = _PADDING_COLORS[(rows + columns) // _STRIPE % 2]
-    picture[height:] = stripes[height:]
-    picture[:, width:] = stripes[:, width:]
+    padding = (rows >= size[0] * zoom) | (columns >= size[1] * zoom)
+    picture[padding] = _PADDING_COLORS[(rows + columns) // _STRIPE % 2][padding]
+    boxes, crowd_boxes = targets.boxes * zoom, targets.crowd_boxes * zoom
+    return draw_boxes(picture, boxes, targets.labels, class_names=class_names, crowd_boxes=crowd_boxes)
 
 
 def _counts(targets: BoxTargets) -> str:

@@ -24,14 +24,10 @@ from rich.text import Text
 def format_table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, num_left: int = 1, rule: bool = True
 ) -> str:
-    """Return a table as text.
+    """Return a table as text, below its ``title`` where there is one.
 
-    Args:
-        title: of the line above; "": none.
-        columns: their names.
-        rows: of cells; None is a dash, a float has four digits.
-        num_left: so many columns are words and stand left, the others are numbers and stand right.
-        rule: draw a line below the names.
+    Of cells None is a dash, a float has four digits. The first ``num_left`` columns are words and stand left, the
+    others are numbers and stand right; with ``rule`` a line stands below the names.
     """
     lines = [list(map(str, columns)), *([_text(cell) for cell in row] for row in rows)]
     for line in lines:
@@ -58,8 +54,9 @@ class ProgressBar(Progress):
         self.below = Text("", no_wrap=True, overflow="ellipsis")
         console = Console(file=stream)
         bar = BarColumn(bar_width=20 if note else 40)  # with a note the whole still fits into 80 columns
-        super().__init__(TextColumn("{task.description}"), bar, *columns, console=console, transient=True,
-                         refresh_per_second=4, disable=not console.is_terminal)  # fmt: skip
+        columns = (TextColumn("{task.description}"), bar, *columns)
+        super().__init__(*columns, console=console, transient=True, refresh_per_second=4)
+        self.disable = not console.is_terminal
         self.task = self.add_task(description, total=total, note="")
 
     def get_renderables(self) -> Iterable[RenderableType]:
@@ -78,12 +75,8 @@ def progress(
 ) -> ProgressBar:
     """Return a bar to be used in a ``with``: ``bar.to(done)``, or ``bar.advance(bar.task)`` for one more.
 
-    Args:
-        description: at the left of the bar.
-        total: at which the bar is full; None: not known.
-        stream: None means stderr; where it is no terminal nothing is drawn.
-        in_bytes: show sizes and speed instead of numbers.
-        note: leave room for ``note`` of :meth:`ProgressBar.update` instead of the remaining time.
+    It is drawn on ``stream`` (None: stderr) where that is a terminal; a ``total`` of None is not known. ``in_bytes``
+    shows sizes and speed; ``note`` leaves room for that of ``bar.update`` instead of the remaining time.
     """
     amount: list[ProgressColumn] = [DownloadColumn(), TransferSpeedColumn()] if in_bytes else [MofNCompleteColumn()]
     end: ProgressColumn = TextColumn("{task.fields[note]}") if note else TimeRemainingColumn()
@@ -91,9 +84,7 @@ def progress(
 
 
 def _text(cell: object) -> str:
-    if cell is None:
-        return "-"
-    return f"{cell:.4f}" if isinstance(cell, float) else str(cell)
+    return "-" if cell is None else f"{cell:.4f}" if isinstance(cell, float) else str(cell)
 
 
 def _aligned(line: Sequence[str], widths: Sequence[int], num_left: int) -> str:

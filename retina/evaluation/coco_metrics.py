@@ -27,8 +27,8 @@ def coco_metrics(ground_truth: Mapping[str, Any], detections: Sequence[Mapping[s
     "no match" and trips over repeated ones, so they are numbered anew).
 
     Args:
-        ground_truth: a COCO instances file as a dict: ``images``, ``annotations``, ``categories``.
-        detections: entries of the COCO results format: ``image_id``, ``category_id``, ``bbox`` (xywh), ``score``.
+        ground_truth: a COCO instances file as a dict.
+        detections: entries of the COCO results format.
 
     Raises:
         ValueError: detections on images or of categories that the ground truth does not have; pycocotools would
@@ -46,7 +46,8 @@ def coco_metrics(ground_truth: Mapping[str, Any], detections: Sequence[Mapping[s
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    stats = {name: _number(value) for name, value in zip(METRIC_NAMES, evaluation.stats, strict=True)}
+    numbers = zip(METRIC_NAMES, evaluation.stats.tolist(), strict=True)
+    stats = {name: None if value == -1 else value for name, value in numbers}
     return {**stats, "per_class": _per_class(ground_truth, evaluation)}
 
 
@@ -96,7 +97,3 @@ def _per_class(ground_truth: Mapping[str, Any], evaluation: COCOeval) -> list[di
 def _mean(precision: np.ndarray) -> float | None:
     known = precision[precision > -1]
     return float(known.mean()) if known.size else None
-
-
-def _number(value: float) -> float | None:
-    return None if value == -1 else float(value)

@@ -48,11 +48,8 @@ def detect(
 def to_original_frame(detections: Detections, content_size: Size, original_size: Size) -> Detections:
     """Return the detections in pixels of the original image, float64 on the host, clipped to the image.
 
-    Args:
-        detections: in pixels of the network's input.
-        content_size: (height, width) that the image has there, without padding.
-        original_size: (height, width) of the stored image. The two axes have their own scale, since the sizes after
-            a resize are rounded.
+    ``content_size`` is the image's (height, width) in the network's input, without padding; each axis has its own
+    scale, since the sizes after a resize are rounded.
     """
     height, width = original_size
     scale = torch.tensor([width / content_size[1], height / content_size[0]], dtype=torch.float64)
@@ -65,10 +62,7 @@ def to_coco_results(detections: Detections, image_id: int, category_ids: Sequenc
     return [
         {"image_id": image_id, "category_id": category_ids[label], "bbox": box, "score": score}
         for box, score, label in zip(
-            xyxy_to_xywh(detections.boxes).tolist(),
-            detections.scores.tolist(),
-            detections.labels.tolist(),
-            strict=True,
+            xyxy_to_xywh(detections.boxes).tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True
         )
     ]
 

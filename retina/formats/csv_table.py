@@ -51,18 +51,17 @@ class CsvFolder(FormatFolder):
     test: str | None = "test.csv"
 
     def has(self, written: str) -> bool:
-        return self._table(written).is_file()
+        return Path(self.folder, written).expanduser().is_file()
 
     def read_split(self, split: str, written: str) -> tuple[Path, SplitRows]:
-        file = self._table(written)
-        images = Path(self.folder, self.images or "").expanduser()
-        for path, setting in ((file, f"dataset.{split}"), (images, "dataset.images")):
+        file, images = (Path(self.folder, place or "").expanduser() for place in (written, self.images))
+        needed = ((file, "table", f"dataset.{split}=FILE"), (images, "folder of images", "dataset.images=FOLDER"))
+        for path, what, setting in needed:
             if not path.exists():
                 raise DataError(
-                    f"the {'table' if path is file else 'folder of images'} of split {split!r} of data set "
-                    f"{self.name!r} is missing: {path}",
+                    f"the {what} of split {split!r} of data set {self.name!r} is missing: {path}",
                     why=f"dataset.root is {self.root}",
-                    fix=f"dataset.root=FOLDER, or {setting}={'FILE' if path is file else 'FOLDER'}",
+                    fix=f"dataset.root=FOLDER, or {setting}",
                 )
         rows = SplitRows(str(file))
         # An image has a row for each of its objects, mostly one after the other.
@@ -71,23 +70,20 @@ class CsvFolder(FormatFolder):
             _add_row(cells, number, inside, rows)
         return images, rows
 
-    def _table(self, written: str) -> Path:
-        return Path(self.folder, written).expanduser()
-
 
 def _add_row(cells: dict[str, str], number: int, inside: Callable[[str], str | None], rows: SplitRows) -> None:
     """Add the object or the empty image of one line, or say what is wrong with it."""
-    name = inside(cells["image"]) if cells["image"] else None
-    if name is None:
-        fault = FILE_NAME_LEAVES_FOLDER if cells["image"] else ROW_BROKEN
-        rows.findings.add(fault, f"line {number}: {cells['image']!r}" if cells["image"] else f"line {number}: no image")
+    if not cells["image"]:
+        rows.findings.add(ROW_BROKEN, f"line {number}: no image")
+        return
+    if (name := inside(cells["image"])) is None:
+        rows.findings.add(FILE_NAME_LEAVES_FOLDER, f"line {number}: {cells['image']!r}")
         return
     image = rows.image(name, _size(cells))
     texts = [cells[column] for column in ("x1", "y1", "x2", "y2")]
     if all(text.lower() in _NOTHING for text in (*texts, cells["class"])):
         return
-    corners = _corners(texts)
-    if corners is None:
+    if (corners := _corners(texts)) is None:
         rows.findings.add(ROW_BROKEN, f"line {number}, image {name!r}: corners {', '.join(map(repr, texts))}")
     elif not cells["class"]:
         rows.findings.add(ROW_BROKEN, f"line {number}, image {name!r}: no class")
@@ -120,10 +116,9 @@ def _records(file: Path, rows: SplitRows) -> Iterator[tuple[int, dict[str, str]]
             if not any(cells):
                 continue
             if positions is None:
-                positions = _header(cells)
-                if positions is not None:
+                positions, is_header = _positions(cells, file)
+                if is_header:
                     continue
-                positions = _without_header(cells, file)
             if len(cells) <= max(positions.values()):
                 rows.findings.add(ROW_BROKEN, f"line {reader.line_num}: {len(cells)} cells")
                 continue
@@ -132,21 +127,17 @@ def _records(file: Path, rows: SplitRows) -> Iterator[tuple[int, dict[str, str]]
         rows.findings.add(ROW_BROKEN, f"line {reader.line_num}: {caught}; what follows is not read")
 
 
-def _header(cells: Sequence[str]) -> dict[str, int] | None:
-    """Return where each column stands, or None where the first line is no header."""
+def _positions(cells: Sequence[str], file: Path) -> tuple[dict[str, int], bool]:
+    """Return where each column stands, and whether the first line is a header; without one it must be an object."""
     lower = [cell.lower() for cell in cells]
     positions = {}
-    for column, names in {**COLUMNS, **_SIZE}.items():
-        found = [lower.index(name) for name in names if name in lower]
-        if found:
+    for column, names in (COLUMNS | _SIZE).items():
+        if found := [lower.index(name) for name in names if name in lower]:
             positions[column] = found[0]
-    return positions if set(COLUMNS) <= set(positions) else None
-
-
-def _without_header(cells: Sequence[str], file: Path) -> dict[str, int]:
-    """Return the positions of six columns in the usual order, if the first line fits them."""
+    if positions.keys() >= COLUMNS.keys():
+        return positions, True
     if len(cells) == len(COLUMNS) and _corners([cell or "nan" for cell in cells[1:5]]) is not None:
-        return {column: position for position, column in enumerate(COLUMNS)}
+        return {column: position for position, column in enumerate(COLUMNS)}, False
     raise DataError(
         f"the first line of the table is neither a header nor an object: {file}",
         why=f"it is {', '.join(map(repr, cells[:8]))}",

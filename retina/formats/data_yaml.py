@@ -14,6 +14,7 @@ from retina.errors import DataError
 from retina.formats.folder import SPLITS, check_class_names, read_text
 
 _MAX_BYTES = 4 * 2**20  # the names of 100,000 classes; YAML of some size can unfold into gigabytes
+_PLACES = "a folder, a list of folders, or a .txt list of images"
 _EXAMPLE = "data.yaml has the lines 'train: images/train', 'val: images/val' and 'names: [first, second]'"
 
 
@@ -30,28 +31,24 @@ class DataYaml:
 
     def places(self, split: str) -> list[Path]:
         """Return the folders and lists of ``split``, each checked to exist; empty where the file has no such split."""
-        return [self._place(split, written) for written in self.splits.get(split, [])]
-
-    def _place(self, split: str, written: str) -> Path:
-        places = [self.folder / written, self.file.parent / written]
-        if written.startswith("../"):  # Roboflow writes ../train/images into the folder that holds train/
-            places.append(self.folder / written.removeprefix("../"))
-        found = next((place for place in places if place.exists()), None)
-        if found is None:
-            raise DataError(
-                f"the images of split {split!r} are missing: {places[0]}",
-                why=f"{self.file} says {split}: {written}",
-                fix="correct 'path' or the split in the file: a folder, a list of folders, or a .txt list of images",
-            )
+        found = []
+        for written in self.splits.get(split, []):
+            places = [self.folder / written, self.file.parent / written]
+            if written.startswith("../"):  # Roboflow writes ../train/images into the folder that holds train/
+                places.append(self.folder / written.removeprefix("../"))
+            there = next(filter(Path.exists, places), None)
+            if there is None:
+                raise DataError(
+                    f"the images of split {split!r} are missing: {places[0]}",
+                    why=f"{self.file} says {split}: {written}",
+                    fix=f"correct 'path' or the split in the file: {_PLACES}",
+                )
+            found.append(there)
         return found
 
 
 def read_data_yaml(root: Path) -> DataYaml:
-    """Return what the data.yaml at ``root``, the file or its folder, says.
-
-    Raises:
-        DataError: it is missing, no YAML, or does not name splits and classes.
-    """
+    """Return what the data.yaml at ``root``, the file or its folder, says."""
     file = _find(root)
     return _read(file, file.stat().st_mtime_ns)
 
@@ -63,7 +60,10 @@ def _read(file: Path, changed: int) -> DataYaml:
     folder = folder if folder.is_absolute() else file.parent / folder
     if not folder.is_dir():  # the data set was moved, or the path is meant from elsewhere
         folder = file.parent
-    splits = {name: _written(file, name, tree[name]) for name in SPLITS if tree.get(name)}
+    splits = {name: tree[name] if isinstance(tree[name], list) else [tree[name]] for name in SPLITS if tree.get(name)}
+    for name, places in splits.items():
+        if not all(isinstance(place, str) and "\0" not in place for place in places):
+            raise DataError(f"{name!r} of {file} is {tree[name]!r}", fix=_PLACES)
     for name in sorted(set(tree) - set(SPLITS), key=str):
         value = tree[name]
         is_place = isinstance(value, str) and name not in ("path", "download", "yaml_file")
@@ -106,14 +106,6 @@ def _load(file: Path) -> tuple[bytes, Mapping[str, Any]]:
     if not isinstance(tree, dict):
         raise DataError(f"data.yaml holds a {type(tree).__name__}, not a mapping: {file}", fix=_EXAMPLE)
     return raw, tree
-
-
-def _written(file: Path, split: str, value: Any) -> list[str]:
-    places = value if isinstance(value, list) else [value]
-    if not all(isinstance(place, str) and "\0" not in place for place in places):
-        fix = "a folder, a list of folders, or a .txt list of images"
-        raise DataError(f"{split!r} of {file} is {value!r}", fix=fix)
-    return places
 
 
 def _names(file: Path, tree: Mapping[str, Any]) -> list[str]:

@@ -43,29 +43,19 @@ class FormatFolder(ABC):
 
     @abstractmethod
     def read_split(self, split: str, written: str) -> tuple[Path, SplitRows]:
-        """Read ``split``, in the configuration ``written``; return its folder of images and what is in it.
-
-        Raises:
-            DataError: it is not there.
-        """
+        """Return the folder of images of ``split`` and what is in it; DataError where it is not there."""
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Return the names of the splits that are there."""
         return tuple(split for split in SPLITS if (written := getattr(self, split)) and self.has(written))
 
     @property
     def folder(self) -> Path:
-        """Return ``root`` as a path."""
         return Path(self.root).expanduser()
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
-        """Return the classes of the data set in the order of their labels.
-
-        Raises:
-            DataError: they have to be found, and a split cannot be read.
-        """
+        """Return the classes of the data set in the order of their labels; finding them reads every split."""
         listed = given_classes(self.classes, self.folder)
         if listed is None:
             listed = sorted({name for split in self.splits for name in self._rows(split)[1].classes})
@@ -119,14 +109,8 @@ class FormatFolder(ABC):
 def given_classes(classes: Sequence[str] | str | None, root: Path) -> list[str] | None:
     """Return the names of the classes in their order, or None where they have to be found in the annotations.
 
-    Args:
-        classes: the setting ``dataset.classes``: names, or a text file with one name a line (``name,id`` is read as
-            well, then the ids give the order), relative to ``root``. None: ``root/classes.txt`` where it exists.
-        root: the folder of the data set.
-
-    Raises:
-        ConfigError: names that are empty or occur twice.
-        DataError: the file cannot be read.
+    The setting ``classes`` is names, or a text file below ``root`` with one name a line (``name,id`` is read as well,
+    then the ids give the order). None: ``root/classes.txt`` where it exists.
     """
     if classes is not None and not isinstance(classes, str):
         return check_class_names(list(classes), "dataset.classes")
@@ -155,11 +139,7 @@ def check_class_names(names: list[str], where: str) -> list[str]:
 
 
 def read_text(file: Path, what: str) -> tuple[bytes, str]:
-    """Return the content of ``file`` and its text, UTF-8 with or without a byte order mark; errors call it ``what``.
-
-    Raises:
-        DataError: it cannot be read, or is no such text.
-    """
+    """Return content and text of ``file``, UTF-8 with or without a byte order mark; errors call it ``what``."""
     try:
         raw = file.read_bytes()
         return raw, raw.decode("utf-8-sig")

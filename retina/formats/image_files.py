@@ -26,8 +26,7 @@ _TURNED = (5, 6, 7, 8)  # orientations whose sides are swapped
 def find_images(folder: str) -> list[str]:
     """Return the images below ``folder``, relative to it with ``/``, in the order of their names."""
     found = []
-    for parent, folders, names in os.walk(folder):
-        folders.sort()
+    for parent, _, names in os.walk(folder):
         inside = os.path.relpath(parent, folder)
         for name in names:
             if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."):
@@ -37,22 +36,15 @@ def find_images(folder: str) -> list[str]:
 
 def image_of_stem(folder: str, stem: str) -> str | None:
     """Return the name of the image of ``stem`` (``deep/er/a``) in ``folder``, whatever its suffix; None without one."""
-    for suffix in IMAGE_SUFFIXES:
-        for name in (stem + suffix, stem + suffix.upper()):
-            if os.path.isfile(os.path.join(folder, name)):
-                return name
-    return None
+    names = (stem + ending for suffix in IMAGE_SUFFIXES for ending in (suffix, suffix.upper()))
+    return next((name for name in names if os.path.isfile(os.path.join(folder, name))), None)
 
 
 def relative_name(root: str, listed: str, *, base: str | None = None) -> str | None:
     """Return ``listed``, a file named in a text, relative to ``root``; None where it would leave ``root``.
 
-    An absolute name is fine where it leads into ``root``. Links are followed when the image is opened, not here.
-
-    Args:
-        root: the folder of the images.
-        listed: as written in the file.
-        base: what a relative name is relative to; ``root`` by default.
+    A relative name is relative to ``base``, ``root`` by default; an absolute one is fine where it leads into ``root``.
+    Links are followed when the image is opened, not here.
     """
     if "\0" in listed:
         return None
@@ -67,12 +59,8 @@ def relative_name(root: str, listed: str, *, base: str | None = None) -> str | N
 def image_sizes(root: str, names: Sequence[str], *, exif: str = "ignore") -> list[tuple[int, int] | str]:
     """Return for each of ``names`` its (height, width), or a sentence that says why there is none.
 
-    Only the headers are read, at about 0.1 ms an image from memory; the order is that of ``names``.
-
-    Args:
-        root: the folder of the images, resolved (``os.path.realpath``).
-        names: relative to ``root``.
-        exif: ``apply``: sides of an image that the camera noted as turned are swapped.
+    Only the headers are read, at about 0.1 ms an image from memory. ``names`` are relative to ``root``, which is
+    resolved. With ``exif="apply"`` the sides of an image that the camera noted as turned are swapped.
     """
 
     def size_of(name: str) -> tuple[int, int] | str:

@@ -30,10 +30,7 @@ NO_CLASSES = error(
 )
 IMAGE_LISTED_TWICE = warning("image-listed-twice", "image{s} listed more than once", outcome="taken once")
 IMAGE_UNREADABLE = warning(
-    "image-unreadable",
-    "image{s} whose size cannot be read",
-    outcome=LEFT_OUT,
-    fix="replace the files",
+    "image-unreadable", "image{s} whose size cannot be read", outcome=LEFT_OUT, fix="replace the files"
 )
 
 
@@ -70,12 +67,9 @@ class SplitRows:
     def add(
         self, image: int, class_name: str, corners: Sequence[float], *, ignored: bool = False, number: int | None = None
     ) -> None:
-        """Add an object of the image at position ``image``.
+        """Add an object of the image at position ``image`` with ``corners`` x1, y1, x2, y2 of any values.
 
-        Args:
-            corners: x1, y1, x2, y2, any values.
-            ignored: neither object nor background.
-            number: how messages name it; by default its place among the objects of its image.
+        ``ignored`` is neither object nor background; messages name it by ``number``, or its place in its image.
         """
         self._boxes.extend(corners)
         self._owner.append(image)
@@ -89,12 +83,8 @@ class SplitRows:
     ) -> Annotations:
         """Return the flat arrays: images sorted by file name with ids from 1, category ids label + 1.
 
-        Nothing is raised for errors among the findings: ``retina.data.annotations.refuse_errors`` does.
-
-        Args:
-            class_names: of the whole data set, whichever of them occur here.
-            root: the folder of the images, resolved; headers tell the sizes that are not known.
-            exif, on_bad_box, on_bad_image: as in the section ``dataset``.
+        ``class_names`` are those of the whole data set. The headers of the images below ``root``, a resolved path, tell
+        the sizes that are not known. Errors are among the findings: ``retina.data.annotations.refuse_errors`` raises.
         """
         names, sizes, rank = self._sorted_images(root, exif, on_bad_image)
         if not names and not self.findings.counts:

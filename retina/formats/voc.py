@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
-from xml.parsers import expat
 
 from retina.data.catalogue import FILE_NAME_LEAVES_FOLDER
 from retina.data.findings import error, note, warning
@@ -71,11 +70,13 @@ class VocFolder(FormatFolder):
     def read_split(self, split: str, written: str) -> tuple[Path, SplitRows]:
         listed = self._list_file(written)
         whole = self.folder if listed else self._split_folder(split, written)
-        images, annotations = _first_folder(whole, _IMAGES), _first_folder(whole, _ANNOTATIONS)
+        images, annotations = (
+            next((whole / name for name in names if (whole / name).is_dir()), whole)
+            for names in (_IMAGES, _ANNOTATIONS)
+        )
         rows = SplitRows(str(listed or whole))
         if listed:
-            for stem in _listed_stems(listed, annotations, rows):
-                self._read_listed(stem, images, annotations, rows)
+            self._read_listed(listed, images, annotations, rows)
         else:
             self._read_folder(images, annotations, rows)
         return images, rows
@@ -100,17 +101,25 @@ class VocFolder(FormatFolder):
             fix=f"dataset.{split}=NAME, one of: {', '.join(names) or 'nothing found'}; or dataset.root=FOLDER",
         )
 
-    def _read_listed(self, stem: str, images: Path, annotations: Path, rows: SplitRows) -> None:
-        """Read the annotation file of one name in a list."""
-        if relative_name(str(images), stem) is None:
-            rows.findings.add(FILE_NAME_LEAVES_FOLDER, repr(stem))
-            return
-        file = annotations / f"{stem}.xml"
-        if not file.is_file():
-            rows.findings.add(XML_MISSING, str(file))
-        elif (root := _root_of(file, rows)) is not None:
-            image = image_of_stem(str(images), stem) or _said_name(root, images, os.path.dirname(stem))
-            self._read_image(root, image or f"{stem}.jpg", file, rows)
+    def _read_listed(self, listed: Path, images: Path, annotations: Path, rows: SplitRows) -> None:
+        """Read the annotation files of the names in a list, each once."""
+        raw, text = read_text(listed, "the list of a split")
+        rows.read(raw)
+        met: set[str] = set()
+        for number, line in enumerate(text.splitlines(), start=1):
+            if not (stem := _stem(line.strip(), annotations)):
+                continue
+            file = annotations / f"{stem}.xml"
+            if stem in met:
+                rows.findings.add(IMAGE_LISTED_TWICE, f"line {number} {stem!r}")
+            elif relative_name(str(images), stem) is None:
+                rows.findings.add(FILE_NAME_LEAVES_FOLDER, repr(stem))
+            elif not file.is_file():
+                rows.findings.add(XML_MISSING, str(file))
+            elif (root := _root_of(file, rows)) is not None:
+                image = image_of_stem(str(images), stem) or _said_name(root, images, os.path.dirname(stem))
+                self._read_image(root, image or f"{stem}.jpg", file, rows)
+            met.add(stem)
 
     def _read_folder(self, images: Path, annotations: Path, rows: SplitRows) -> None:
         """Read all images below a folder; those without a file of annotations have no objects."""
@@ -130,12 +139,12 @@ class VocFolder(FormatFolder):
         image = rows.image(name, _size(root))
         for number, node in enumerate(root.findall("object"), start=1):  # direct children: parts are no objects
             where = f"object {number} of {file}"
-            class_name, corners, reason = _read_object(node)
-            if corners is None:
+            try:
+                class_name, (x1, y1, x2, y2) = _read_object(node)
+            except ValueError as reason:
                 rows.findings.add(OBJECT_BROKEN, f"{where} ({reason})")
                 continue
-            if self.one_based:
-                corners = [corners[0] - 1, corners[1] - 1, corners[2], corners[3]]
+            corners = [x1 - 1, y1 - 1, x2, y2] if self.one_based else [x1, y1, x2, y2]
             difficult = (node.findtext("difficult") or "").strip() in ("1", "true", "True")
             if difficult:
                 rows.findings.add(replace(DIFFICULT, outcome=_OUTCOMES[self.difficult]), where)
@@ -147,29 +156,24 @@ class UnusableXML(ValueError):
     """The text is no XML, or XML that is not read; the message is a sentence's end."""
 
 
+class _WithoutDoctype(ElementTree.TreeBuilder):
+    def doctype(self, *_: object) -> None:  # called where it begins, in any encoding: before what it declares is used
+        raise UnusableXML("it has a document type (<!DOCTYPE>), which is not read")
+
+
 def parse_xml(raw: bytes) -> Element:
     """Return the root element of the document ``raw``, which a stranger wrote.
 
-    A document type is refused: only it can declare entities, and those can unfold into gigabytes or name other files.
-
-    Raises:
-        UnusableXML: it is too large, no XML, or has a document type.
+    UnusableXML where it is too large, no XML, or has a document type: only that can declare entities, and those can
+    unfold into gigabytes or name other files.
     """
     if len(raw) > MAX_BYTES:
         raise UnusableXML(f"it has more than {MAX_BYTES // 2**20} MB")
-
-    def refuse(*_: object) -> None:
-        raise UnusableXML("it has a document type (<!DOCTYPE>), which is not read")
-
-    # Without handlers for elements a pass is a tenth of the parsing; it stops at the document type, in any encoding.
-    guard = expat.ParserCreate()
-    guard.StartDoctypeDeclHandler = refuse
     try:
-        guard.Parse(raw, True)
-        return ElementTree.fromstring(raw)
+        return ElementTree.fromstring(raw, ElementTree.XMLParser(target=_WithoutDoctype()))
     except UnusableXML:
         raise
-    except (expat.ExpatError, ElementTree.ParseError, ValueError, LookupError) as caught:
+    except (ElementTree.ParseError, ValueError, LookupError) as caught:
         raise UnusableXML(f"it is not XML ({caught})") from None
 
 
@@ -186,25 +190,6 @@ def _root_of(file: Path, rows: SplitRows) -> Element | None:
         return None
     rows.read(raw)
     return root
-
-
-def _first_folder(folder: Path, names: tuple[str, ...]) -> Path:
-    """Return the first of the folders ``names`` of ``folder`` that exists, else ``folder`` itself."""
-    return next((folder / name for name in names if (folder / name).is_dir()), folder)
-
-
-def _listed_stems(file: Path, annotations: Path, rows: SplitRows) -> list[str]:
-    """Return the names in a list, without suffixes and each once; DataError where the list cannot be read."""
-    raw, text = read_text(file, "the list of a split")
-    rows.read(raw)
-    stems: dict[str, None] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
-        stem = _stem(line.strip(), annotations)
-        if stem in stems:
-            rows.findings.add(IMAGE_LISTED_TWICE, f"line {number} {stem!r}")
-        elif stem:
-            stems[stem] = None
-    return list(stems)
 
 
 def _stem(line: str, annotations: Path) -> str:
@@ -233,18 +218,17 @@ def _size(root: Element) -> tuple[int, int] | None:
     return (height, width) if height > 0 and width > 0 else None
 
 
-def _read_object(node: Element) -> tuple[str, list[float] | None, str]:
-    """Return the class and the four corners of an object, or why it has none."""
-    name = (node.findtext("name") or "").strip()
+def _read_object(node: Element) -> tuple[str, list[float]]:
+    """Return the class and the four corners of an object; ValueError says what it is without."""
+    name, box = (node.findtext("name") or "").strip(), node.find("bndbox")
     if not name:
-        return "", None, "without a <name>"
-    box = node.find("bndbox")
+        raise ValueError("without a <name>")
     if box is None:
         kinds = ", ".join(f"<{child.tag}>" for child in node if len(child))
-        return name, None, "without a <bndbox>" + (f", but with {kinds}" if kinds else "")
+        raise ValueError("without a <bndbox>" + (f", but with {kinds}" if kinds else ""))
     texts = [(box.findtext(corner) or "").strip() for corner in CORNERS]
     try:
-        return name, [float(text) for text in texts], ""
+        return name, [float(text) for text in texts]
     except ValueError:
         wrong = ", ".join(f"{corner}={text!r}" for corner, text in zip(CORNERS, texts, strict=True))
-        return name, None, f"corners that are no numbers: {wrong}"
+        raise ValueError(f"corners that are no numbers: {wrong}") from None

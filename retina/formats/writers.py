@@ -6,11 +6,11 @@ import csv
 import json
 import os
 from abc import ABC, abstractmethod
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, TextIO
+from typing import ClassVar
 from xml.etree import ElementTree
 
 import numpy as np
@@ -52,7 +52,7 @@ class ImageRecord:
 
 
 class Writer(ABC):
-    """Writes a data set into an empty folder, image by image: ``place``, then ``add`` for each, ``finish`` at the end.
+    """Writes a data set into an empty folder: ``place`` for each image, ``write_split``, ``finish`` at the end.
 
     A class that is derived from it in this file is a format that ``to=`` offers.
     """
@@ -61,24 +61,34 @@ class Writer(ABC):
     keeps_numbers: ClassVar[bool] = False  # ids of images and categories, and areas
     writes_class_names: ClassVar[bool] = False  # one by one, as a line or an element, which lose spaces at their ends
     finds_images: ClassVar[bool] = True  # the format lists images by looking for them, so that some names are not found
+    images: ClassVar[str] = "{split}"  # the folder of the images of a split
 
     def __init__(self, out: Path, class_names: Sequence[str], *, whole_pixels: bool = False) -> None:
         """Args: ``whole_pixels``: VOC: corners are rounded, as the format's own data sets have them."""
         self.out, self.class_names, self.whole_pixels = out, class_names, whole_pixels
         self.said: Counter[str] = Counter()  # what was written in another way, with how often
-        self.places: dict[str, list[str]] = defaultdict(list)  # of the images of each split, in their order
         self._taken: set[str] = set()
 
-    @abstractmethod
     def place(self, split: str, file_name: str) -> str:
-        """Return where the file of an image is to stand, below the folder; no two images get one place."""
-
-    def add(self, split: str, record: ImageRecord) -> None:  # noqa: B027
-        """Write the objects of one image; nothing where all of a split is one file."""
+        """Return where the file of an image is to stand, below the folder; no two images share their annotations."""
+        wanted = f"{self.images.format(split=split)}/{file_name}"
+        (stem, suffix), candidate, number = os.path.splitext(wanted), wanted, 1
+        while self._key(candidate) in self._taken:
+            number += 1
+            candidate = f"{stem}_{number}{suffix}"
+        self._taken.add(self._key(candidate))
+        reason = "another one has the name" + (", but for its suffix" if self._key(wanted) != wanted else "")
+        self.said[f"images renamed: {reason}"] += number > 1
+        return candidate
 
     @abstractmethod
-    def finish(self, datasets: Mapping[str, DetectionDataset]) -> None:
-        """Write what names splits and classes, after the last image."""
+    def write_split(self, split: str, records: Iterable[ImageRecord], dataset: DetectionDataset) -> None:
+        """Write the annotations of a split; each image is put into its place when its record is asked for."""
+
+    def finish(self, splits: Sequence[str]) -> None:
+        """Write what names splits and classes."""
+        if self.writes_class_names:
+            (self.out / CLASSES_FILE).write_text("".join(f"{name}\n" for name in self.class_names), encoding="utf-8")
 
     @classmethod
     def opened_by(cls, out: str, splits: Sequence[str]) -> str:
@@ -100,21 +110,6 @@ class Writer(ABC):
         """Return what two images must not share: the place of their annotations."""
         return os.path.splitext(place)[0]
 
-    def _take(self, split: str, place: str, reason: str = "another one has the name, but for its suffix") -> str:
-        """Return ``place``, or one like it that is free."""
-        stem, suffix = os.path.splitext(place)
-        candidate, number = place, 1
-        while self._key(candidate) in self._taken:
-            number += 1
-            candidate = f"{stem}_{number}{suffix}"
-        self._taken.add(self._key(candidate))
-        self.places[split].append(candidate)
-        self.said[f"images renamed: {reason}"] += number > 1
-        return candidate
-
-    def _write_classes(self) -> None:
-        (self.out / CLASSES_FILE).write_text("".join(f"{name}\n" for name in self.class_names), encoding="utf-8")
-
 
 class CocoWriter(Writer):
     """``annotations/instances_<split>.json``, images below ``<split>/`` under their own names."""
@@ -123,14 +118,15 @@ class CocoWriter(Writer):
     keeps_numbers = True
 
     def place(self, split: str, file_name: str) -> str:
-        return f"{split}/{file_name}"
+        return f"{split}/{file_name}"  # two images may share a file
 
-    def finish(self, datasets: Mapping[str, DetectionDataset]) -> None:
-        folder = self.out / "annotations"
-        folder.mkdir()
-        for split, dataset in datasets.items():
-            with (folder / f"instances_{split}.json").open("w", encoding="utf-8") as file:
-                json.dump(dataset.ground_truth(), file, ensure_ascii=False)
+    def write_split(self, split: str, records: Iterable[ImageRecord], dataset: DetectionDataset) -> None:
+        for _ in records:  # all that they say is in the ground truth
+            pass
+        file = self.out / "annotations" / f"instances_{split}.json"
+        file.parent.mkdir(exist_ok=True)
+        with file.open("w", encoding="utf-8") as out:
+            json.dump(dataset.ground_truth(), out, ensure_ascii=False)
 
     @classmethod
     def opened_by(cls, out: str, splits: Sequence[str]) -> str:
@@ -141,75 +137,65 @@ class CocoWriter(Writer):
 class VocWriter(Writer):
     """``Annotations/*.xml``, ``JPEGImages/``, ``ImageSets/Main/<split>.txt`` and ``classes.txt``."""
 
-    name = "voc"
+    name, images = "voc", "JPEGImages"
     writes_class_names = True
 
-    def place(self, split: str, file_name: str) -> str:
-        return self._take(split, f"JPEGImages/{file_name}")
+    def write_split(self, split: str, records: Iterable[ImageRecord], dataset: DetectionDataset) -> None:
+        stems = []
+        for record in records:
+            stems.append(os.path.splitext(record.place.removeprefix("JPEGImages/"))[0])
+            root = self._annotation(record)
+            ElementTree.indent(root)
+            file = self.out / "Annotations" / f"{stems[-1]}.xml"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            ElementTree.ElementTree(root).write(file, encoding="utf-8", xml_declaration=True)
+        listed = self.out / "ImageSets" / "Main" / f"{split}.txt"
+        listed.parent.mkdir(parents=True, exist_ok=True)
+        listed.write_text("".join(f"{stem}\n" for stem in stems), encoding="utf-8")
 
-    def add(self, split: str, record: ImageRecord) -> None:
-        root = ElementTree.Element("annotation")
-        _child(root, "folder", "JPEGImages")
-        _child(root, "filename", os.path.basename(record.place))
-        size = _child(root, "size")
-        for side, pixels in zip(("width", "height", "depth"), (record.size[1], record.size[0], 3), strict=True):
-            _child(size, side, str(pixels))
-        for box, label, crowd in zip(record.boxes, record.labels, record.crowd, strict=True):
-            self._add_object(root, box, self.class_names[label], is_crowd=bool(crowd))
-        ElementTree.indent(root)
-        file = self.out / "Annotations" / f"{self._stem(record.place)}.xml"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        ElementTree.ElementTree(root).write(file, encoding="utf-8", xml_declaration=True)
+    def _annotation(self, record: ImageRecord) -> ElementTree.Element:
+        height, width = record.size
+        objects = [
+            self._object(box, self.class_names[label], is_crowd=bool(crowd))
+            for box, label, crowd in zip(record.boxes, record.labels, record.crowd, strict=True)
+        ]
+        size = _element("size", _element("width", width), _element("height", height), _element("depth", 3))
+        names = (_element("folder", "JPEGImages"), _element("filename", os.path.basename(record.place)))
+        return _element("annotation", *names, size, *objects)
 
-    def finish(self, datasets: Mapping[str, DetectionDataset]) -> None:
-        folder = self.out / "ImageSets" / "Main"
-        folder.mkdir(parents=True)
-        for split in datasets:
-            lines = [f"{self._stem(place)}\n" for place in self.places[split]]
-            (folder / f"{split}.txt").write_text("".join(lines), encoding="utf-8")
-        self._write_classes()
-
-    def _stem(self, place: str) -> str:
-        return os.path.splitext(place.removeprefix("JPEGImages/"))[0]
-
-    def _add_object(self, root: ElementTree.Element, box: np.ndarray, class_name: str, *, is_crowd: bool) -> None:
-        node = _child(root, "object")
-        _child(node, "name", class_name)
-        _child(node, "difficult", str(int(is_crowd)))
+    def _object(self, box: np.ndarray, class_name: str, *, is_crowd: bool) -> ElementTree.Element:
         self.said["crowd regions written as difficult objects, which are read back as crowd regions"] += is_crowd
         # The first pixel is 1, and xmax, ymax are inside the box.
-        corners = [box[0] + 1, box[1] + 1, box[0] + box[2], box[1] + box[3]]
+        corners = [float(value) for value in (box[0] + 1, box[1] + 1, box[0] + box[2], box[1] + box[3])]
         if self.whole_pixels:
-            first = [round(float(value)) for value in corners[:2]]
-            corners = [*first, *(max(round(float(v)), low) for v, low in zip(corners[2:], first, strict=True))]
-        fractional = any(_number(value, _PIXEL_DIGITS) != str(round(float(value))) for value in corners)
+            x1, y1, x2, y2 = map(round, corners)
+            corners = [x1, y1, max(x2, x1), max(y2, y1)]
+        fractional = any(_number(value, _PIXEL_DIGITS) != str(round(value)) for value in corners)
         self.said["boxes written with fractions of a pixel (round=true writes whole pixels)"] += fractional
-        bndbox = _child(node, "bndbox")
-        for name, value in zip(CORNERS, corners, strict=True):
-            _child(bndbox, name, _number(value, _PIXEL_DIGITS))
+        sides = [_element(name, _number(value, _PIXEL_DIGITS)) for name, value in zip(CORNERS, corners, strict=True)]
+        names = (_element("name", class_name), _element("difficult", int(is_crowd)))
+        return _element("object", *names, _element("bndbox", *sides))
 
 
 class YoloWriter(Writer):
     """``images/<split>/``, ``labels/<split>/*.txt`` and ``data.yaml``."""
 
-    name = "yolo"
+    name, images = "yolo", "images/{split}"
 
-    def place(self, split: str, file_name: str) -> str:
-        return self._take(split, f"images/{split}/{file_name}")
+    def write_split(self, split: str, records: Iterable[ImageRecord], dataset: DetectionDataset) -> None:
+        for record in records:
+            file = self.out / self._key(record.place)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            sides = np.array([record.size[1], record.size[0]] * 2, dtype=np.float64)
+            lines = []
+            for box, label in record.objects():
+                shares = np.concatenate([box[:2] + box[2:] / 2, box[2:]]) / sides
+                lines.append(" ".join([str(label), *(_number(value, _SHARE_DIGITS) for value in shares)]) + "\n")
+            self.said[CROWDS_LEFT_OUT] += int(record.crowd.sum())
+            file.write_text("".join(lines), encoding="utf-8")  # empty where there are no objects
 
-    def add(self, split: str, record: ImageRecord) -> None:
-        file = self.out / self._key(record.place)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        sides = np.array([record.size[1], record.size[0]] * 2, dtype=np.float64)
-        lines = []
-        for box, label in record.objects():
-            shares = np.concatenate([box[:2] + box[2:] / 2, box[2:]]) / sides
-            lines.append(" ".join([str(label), *(_number(value, _SHARE_DIGITS) for value in shares)]) + "\n")
-        self.said[CROWDS_LEFT_OUT] += int(record.crowd.sum())
-        file.write_text("".join(lines), encoding="utf-8")  # empty where there are no objects
-
-    def finish(self, datasets: Mapping[str, DetectionDataset]) -> None:
-        content = {split: f"images/{split}" for split in datasets}
+    def finish(self, splits: Sequence[str]) -> None:
+        content = {split: f"images/{split}" for split in splits}
         names = dict(enumerate(self.class_names))
         text = yaml.safe_dump({**content, "names": names}, allow_unicode=True, sort_keys=False)
         (self.out / "data.yaml").write_text(text, encoding="utf-8")
@@ -221,46 +207,37 @@ class YoloWriter(Writer):
 class CsvWriter(Writer):
     """``<split>.csv`` with a header, ``images/<split>/`` and ``classes.txt``."""
 
-    name = "csv"
+    name, images = "csv", "images/{split}"
     writes_class_names = True
     finds_images = False
 
-    def __init__(self, out: Path, class_names: Sequence[str], *, whole_pixels: bool = False) -> None:
-        super().__init__(out, class_names, whole_pixels=whole_pixels)
-        self._files: dict[str, TextIO] = {}
-
-    def place(self, split: str, file_name: str) -> str:
-        return self._take(split, f"images/{split}/{file_name}", "another one has the name")
-
-    def add(self, split: str, record: ImageRecord) -> None:
-        rows = []
-        for box, label in record.objects():
-            corners = [*box[:2], *(box[:2] + box[2:])]
-            rows.append([record.place, *(_number(v, _PIXEL_DIGITS) for v in corners), self.class_names[label]])
-        self.said[CROWDS_LEFT_OUT] += int(record.crowd.sum())
-        csv.writer(self._file(split)).writerows(rows or [[record.place, "", "", "", "", ""]])
-
-    def finish(self, datasets: Mapping[str, DetectionDataset]) -> None:
-        for split in datasets:
-            self._file(split).close()
-        self._write_classes()
+    def write_split(self, split: str, records: Iterable[ImageRecord], dataset: DetectionDataset) -> None:
+        with (self.out / f"{split}.csv").open("w", encoding="utf-8", newline="") as file:
+            table = csv.writer(file)
+            table.writerow(COLUMNS)
+            for record in records:
+                rows = []
+                for box, label in record.objects():
+                    corners = [_number(value, _PIXEL_DIGITS) for value in (*box[:2], *(box[:2] + box[2:]))]
+                    rows.append([record.place, *corners, self.class_names[label]])
+                self.said[CROWDS_LEFT_OUT] += int(record.crowd.sum())
+                table.writerows(rows or [[record.place, "", "", "", "", ""]])
 
     def _key(self, place: str) -> str:
         return place
-
-    def _file(self, split: str) -> TextIO:
-        if split not in self._files:
-            self._files[split] = (self.out / f"{split}.csv").open("w", encoding="utf-8", newline="")
-            csv.writer(self._files[split]).writerow(COLUMNS)
-        return self._files[split]
 
 
 WRITERS: dict[str, type[Writer]] = {writer.name: writer for writer in Writer.__subclasses__()}
 
 
-def _child(parent: ElementTree.Element, tag: str, text: str | None = None) -> ElementTree.Element:
-    node = ElementTree.SubElement(parent, tag)
-    node.text = text
+def _element(tag: str, *content: ElementTree.Element | str | int) -> ElementTree.Element:
+    """Return the element that holds other elements, or a text."""
+    node = ElementTree.Element(tag)
+    for part in content:
+        if isinstance(part, ElementTree.Element):
+            node.append(part)
+        else:
+            node.text = str(part)
     return node
 
 

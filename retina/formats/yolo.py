@@ -6,7 +6,6 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from retina.data.catalogue import FILE_NAME_LEAVES_FOLDER
 from retina.data.findings import Fault, error, note
@@ -87,8 +86,7 @@ class YoloFolder(FormatFolder):
 
     def read_split(self, split: str, written: str) -> tuple[Path, SplitRows]:
         described = self._yaml
-        places = described.places(written)
-        if not places:
+        if not (places := described.places(written)):
             raise DataError(
                 f"{described.file} has no split {written!r}; it has {', '.join(described.splits)}",
                 why=f"dataset.{split} is {written}",
@@ -123,9 +121,8 @@ class YoloFolder(FormatFolder):
                 rows.findings.add(IMAGE_WITHOUT_LABELS, f"image {name!r}")
                 continue
             labelled += 1
-            for number, line in enumerate(_lines(file, rows), start=1):
-                if line:
-                    _add_row(line, f"line {number} of {file}", image, self.class_names, keypoints, rows)
+            for number, line in _lines(file, rows):
+                _add_row(line, f"line {number} of {file}", image, self.class_names, keypoints, rows)
         if names and not labelled:
             rows.findings.add(NO_LABELS, f"looked for {label_places(os.path.join(images, names[0]))[0]}")
 
@@ -136,13 +133,13 @@ def _add_row(
     """Add the object of one line of a label file, or say why there is none."""
     shown = f"{where}: {line[:60]!r}"
     try:
-        values = [float(text) for text in line.split()]
-        label = int(values[0])
+        number, *values = map(float, line.split())
+        label = int(number)
     except (ValueError, OverflowError):
         rows.findings.add(ROW_BROKEN, shown)
         return
-    corners, fault = _corners(values[1:], keypoint_values)
-    if corners is None or label != values[0]:
+    corners, fault = _corners(values, keypoint_values)
+    if corners is None or label != number:
         rows.findings.add(fault or ROW_BROKEN, shown)
     elif not 0 <= label < len(class_names):
         rows.findings.add(CLASS_OUT_OF_RANGE, f"{where}: class {label} of {len(class_names)}")
@@ -160,12 +157,10 @@ def _corners(values: list[float], keypoint_values: int) -> tuple[list[float] | N
         x, y, width, height = values[:4]
         corners = [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
         return corners, KEYPOINTS if keypoint_values else None
-    if len(values) == 5:
-        return None, ROW_WITH_SCORE
     if len(values) >= 6 and len(values) % 2 == 0:
         across, down = values[0::2], values[1::2]
         return [min(across), min(down), max(across), max(down)], OUTLINE
-    return None, ROW_BROKEN
+    return None, ROW_WITH_SCORE if len(values) == 5 else ROW_BROKEN
 
 
 def label_places(image: str) -> list[str]:
@@ -180,18 +175,15 @@ def label_places(image: str) -> list[str]:
 
 def label_file(image: str) -> str | None:
     """Return the label file of ``image``, or None where it has none."""
-    return next((place for place in label_places(image) if os.path.isfile(place)), None)
+    return next(filter(os.path.isfile, label_places(image)), None)
 
 
 def _listed_names(file: Path, folder: Path, images: str, rows: SplitRows) -> list[str]:
     """Return the images that a text file lists, relative to ``images``."""
     names: list[str] = []
-    for number, line in enumerate(_lines(str(file), rows), start=1):
-        if not line:
-            continue
+    for number, line in _lines(str(file), rows):
         # Lists are written relative to themselves (./images/a.jpg) or to the data set.
-        bases = [os.path.abspath(file.parent), os.path.abspath(folder)]
-        found: list[Any] = [relative_name(images, line, base=base) for base in bases]
+        found = [relative_name(images, line, base=os.path.abspath(base)) for base in (file.parent, folder)]
         inside = [name for name in found if name is not None]
         if not inside or not inside[0].lower().endswith(IMAGE_SUFFIXES):
             rows.findings.add(FILE_NAME_LEAVES_FOLDER, f"line {number} of {file}: {line!r}")
@@ -200,7 +192,8 @@ def _listed_names(file: Path, folder: Path, images: str, rows: SplitRows) -> lis
     return names
 
 
-def _lines(file: str, rows: SplitRows) -> list[str]:
+def _lines(file: str, rows: SplitRows) -> list[tuple[int, str]]:
+    """Return the lines that hold something, with their numbers."""
     try:
         raw = Path(file).read_bytes()
         lines = raw.decode("utf-8-sig").splitlines()
@@ -209,4 +202,4 @@ def _lines(file: str, rows: SplitRows) -> list[str]:
         rows.findings.add(LABELS_UNREADABLE, f"{file} ({reason})")
         return []
     rows.read(raw)
-    return [line.strip() for line in lines]
+    return [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]

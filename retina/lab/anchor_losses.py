@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,10 +39,10 @@ def anchor_focal_losses(logits: Tensor, targets: AnchorTargets, settings: FocalS
     own = logits[index].float()  # (P, K)
     gamma = settings.gamma
     if settings.softmax:
-        absent = torch.cat([focal_background(_foreground_odds(chunk), gamma) for chunk in _chunks(logits)])
+        absent = _of_anchors(logits, lambda some: focal_background(_foreground_odds(some), gamma))
         present, others = focal_background(others_over_own(own, labels), gamma), torch.zeros(len(own))
     else:
-        absent = torch.cat([focal_background(chunk, gamma).sum(dim=1) for chunk in _chunks(logits)])
+        absent = _of_anchors(logits, lambda some: focal_background(some, gamma).sum(dim=1))
         own_class = own.gather(1, labels[:, None])[:, 0]
         present = focal_background(-own_class, gamma)
         others = focal_background(own.scatter(1, labels[:, None], -torch.inf), gamma).sum(dim=1)
@@ -59,9 +59,9 @@ def anchor_scores(logits: Tensor, targets: AnchorTargets, *, softmax: bool = Fal
     index, labels = targets.positive_index, targets.positive_labels
     own = logits[index].float()
     if softmax:
-        background = torch.cat([_foreground_odds(chunk).neg().sigmoid() for chunk in _chunks(logits)])
+        background = _of_anchors(logits, lambda some: _foreground_odds(some).neg().sigmoid())
         return background.index_copy_(0, index, others_over_own(own, labels).neg().sigmoid())
-    highest = torch.cat([chunk.amax(dim=1) for chunk in _chunks(logits)])
+    highest = _of_anchors(logits, lambda some: some.amax(dim=1))
     return highest.neg().sigmoid().index_copy_(0, index, own.gather(1, labels[:, None])[:, 0].sigmoid())
 
 
@@ -74,7 +74,7 @@ class LossHistogram:
         self.not_finite = 0  # losses that could not be counted
 
     def add(self, losses: Tensor) -> None:
-        """Count ``(S,)`` losses of at least 0; what is not finite is counted apart."""
+        """Count ``(S,)`` losses of at least 0."""
         values = losses.detach().double().cpu()
         finite = values.isfinite()
         self.not_finite += int((~finite).sum())
@@ -86,12 +86,10 @@ class LossHistogram:
 
     @property
     def count(self) -> int:
-        """Return how many losses were counted."""
         return int(self.counts.sum())
 
     @property
     def total(self) -> float:
-        """Return the sum of all losses."""
         return float(self.sums.sum())
 
     def cumulative(self) -> tuple[np.ndarray, np.ndarray]:
@@ -118,11 +116,12 @@ class LossHistogram:
         return np.interp(np.linspace(0.0, 1.0, num_points), *self.cumulative()).tolist() if self.count else []
 
 
+def _of_anchors(logits: Tensor, value: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return ``(S,)`` values of ``(S, K)`` logits, computed in portions in float32."""
+    portion = max(1, _ELEMENTS // max(1, logits.shape[1]))
+    return torch.cat([value(chunk.float()) for chunk in logits.split(portion)])
+
+
 def _foreground_odds(logits: Tensor) -> Tensor:
     """Return ``(S,)`` log odds of any class against the background, which is the last of ``(S, K + 1)`` outputs."""
     return logits[:, :-1].logsumexp(dim=1) - logits[:, -1]
-
-
-def _chunks(logits: Tensor) -> Iterator[Tensor]:
-    for chunk in logits.split(max(1, _ELEMENTS // max(1, logits.shape[1]))):
-        yield chunk.float()

@@ -23,14 +23,12 @@ from retina.drawing.pages import PageFigure, PageTable, render_page
 from retina.errors import CheckpointError, ConfigError, RetinaError, first_five
 from retina.files import write_text_atomically
 from retina.lab.curve_panels import BOX_PANELS, CLASS_PANELS, LossFamily
-from retina.lab.diagnosis import Diagnosis
-from retina.lab.look import Panel
-from retina.lab.looking import Amount, build_loss_lab, chosen_images
+from retina.lab.look import LOSSES, Panel
+from retina.lab.looking import Amount, Diagnosis, build_loss_lab, chosen_images
 from retina.machine import Machine
 from retina.ranges import AtLeast1, Count, Share
 from retina.settings import Device, Precision, SplitName
 
-PARTS = ("classification", "box")
 # Stands beside a loss that is looked at alone.
 _BESIDE = {
     "classification": {"_target_": "retina.detection.losses.classification.FocalLoss"},
@@ -56,7 +54,7 @@ class Settings:
 
 def run(settings: Settings, sections: Sections) -> None:
     """Write pictures of every loss, with ``settings.ckpt`` also of that model's losses on data, and one page of all."""
-    chosen = {part: node for part in PARTS if (node := sections.get("loss", {}).get(part)) is not None}
+    chosen = {part: node for part in LOSSES if (node := sections.get("loss", {}).get(part)) is not None}
     if chosen and settings.ckpt is None:
         raise ConfigError(
             f"loss/{next(iter(chosen))} was chosen without a checkpoint",
@@ -85,11 +83,14 @@ def run(settings: Settings, sections: Sections) -> None:
 
 def families(part: str) -> list[LossFamily]:
     """Return every loss of ``configs/loss/<part>``, as its file sets it."""
+
+    def build(node: Mapping[str, Any], **changes: Any) -> Any:
+        return getattr(build_criterion({**_BESIDE, part: {**node, **changes}}), part)
+
     found = []
     for option in group_options()[f"loss/{part}"]:
         node = yaml.safe_load((CONFIGS / "loss" / part / f"{option}.yaml").read_text(encoding="utf-8"))
-        own = {name: value for name, value in node.items() if name != "_target_"}
-        found.append(LossFamily(option, own, partial(_build, part, node)))
+        found.append(LossFamily(option, node, partial(build, node)))
     return found
 
 
@@ -112,11 +113,8 @@ def look_at_checkpoint(
         amount=Amount(settings.max_images, settings.batch_size, num_workers(settings.workers, detector.machine)),
     )
     number = len(chosen_images(dataset, settings.max_images))
-    facts = {
-        "checkpoint": str(detector.path),
-        "data": f"{folder.name} {settings.split}, {number} of {len(dataset)} images",
-        **about,
-    }
+    data_shown = f"{folder.name} {settings.split}, {number} of {len(dataset)} images"
+    facts = {"checkpoint": str(detector.path), "data": data_shown, **about}
     print("\n".join(f"{name:<21}{value}" for name, value in facts.items()), flush=True)
     diagnosis = replace(lab, score_threshold=settings.score_threshold)(detector.model)
     own = folder.name == detector.dataset["name"] and settings.split == "val"
@@ -133,9 +131,10 @@ def rebuild_criterion(detector: Detector, chosen: Mapping[str, Any]) -> tuple[Cr
         ConfigError: the loss learns other scores than the network was trained for.
     """
     try:
-        own, reason = loss_config_from(detector.config), ""
+        own, origin = loss_config_from(detector.config), "as in training"
     except CheckpointError as error:
-        own, reason = dict(_BESIDE), f" (the checkpoint's own is not rebuilt: {error.what.partition(': ')[2]})"
+        own = dict(_BESIDE)
+        origin = f"standard (the checkpoint's own is not rebuilt: {error.what.partition(': ')[2]})"
     nodes = {**own, **chosen}
     criterion = build_criterion(nodes, nodes.get("focal_gamma"))
     scores, learned = criterion.classification.scores, detector.postprocess.scores
@@ -145,13 +144,11 @@ def rebuild_criterion(detector: Detector, chosen: Mapping[str, Any]) -> tuple[Cr
             why="its logits would be read as something else.",
             fix="leave loss/classification out" if "classification" in chosen else "choose loss/classification=...",
         )
-    if not chosen and not reason:
+    if not chosen and origin == "as in training":
         _load_statistics(criterion, detector.statistics)
-    about = {}
-    for part in PARTS:
-        where = "chosen now" if part in chosen else f"as in training{reason}" if not reason else f"standard{reason}"
-        about[f"{part} loss"] = f"{getattr(criterion, part)}".replace("\n", " ") + f", {where}"
-    return criterion, about
+    origins = {part: "chosen now" if part in chosen else origin for part in LOSSES}
+    texts = {part: str(getattr(criterion, part)).replace("\n", " ") for part in LOSSES}
+    return criterion, {f"{part} loss": f"{texts[part]}, {origins[part]}" for part in LOSSES}
 
 
 def write_everything(
@@ -164,9 +161,8 @@ def write_everything(
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for section in sections:
-            for figure in section["figures"]:
-                write_text_atomically(out / f"{figure.name}.svg", as_file(figure.svg))
+        for figure in (figure for section in sections for figure in section["figures"]):
+            write_text_atomically(out / f"{figure.name}.svg", as_file(figure.svg))
         write_text_atomically(out / NUMBERS, json.dumps(numbers, indent=1, allow_nan=False) + "\n")
         page = render_page("loss_lab.html", title="Loss lab", facts=facts, sections=sections)
         write_text_atomically(out / PAGE, page)
@@ -182,11 +178,6 @@ def page_section(title: str, panels: Sequence[Panel], tables: Sequence[PageTable
     with styled():
         figures = [PageFigure.of(panel.figure(), panel.name, panel.title, panel.caption) for panel in panels]
     return {"title": title, "figures": figures, "tables": tables}
-
-
-def _build(part: str, node: Mapping[str, Any], **changes: Any) -> Any:
-    nodes = {**_BESIDE, part: {**node, **changes}}
-    return getattr(build_criterion(nodes), part)
 
 
 def _load_statistics(criterion: Criterion, statistics: Mapping[str, Any]) -> None:

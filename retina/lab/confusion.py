@@ -64,22 +64,23 @@ class Confusion:
         """
         scores = np.concatenate([np.zeros(0), *self._scores])
         correct = np.concatenate([np.zeros(0, dtype=bool), *self._correct])
-        result: dict[str, list[float | None]] = {"threshold": [], "precision": [], "recall": [], "f1": []}
-        for threshold in np.linspace(0.0, 1.0, num_points):
-            detected, right = int((scores >= threshold).sum()), int(correct[scores >= threshold].sum())
-            result["threshold"].append(float(threshold))
-            result["precision"].append(right / detected if detected else None)
-            result["recall"].append(right / self.num_objects if self.num_objects else None)
-            both = detected + self.num_objects
-            result["f1"].append(2 * right / both if both else None)
-        return result
+        thresholds = np.linspace(0.0, 1.0, num_points).tolist()
+        detected = [int((scores >= threshold).sum()) for threshold in thresholds]
+        right = [int(correct[scores >= threshold].sum()) for threshold in thresholds]
+        objects, pairs = self.num_objects, list(zip(right, detected, strict=True))
+        return {
+            "threshold": thresholds,
+            "precision": [hits / found if found else None for hits, found in pairs],
+            "recall": [hits / objects if objects else None for hits in right],
+            "f1": [2 * hits / (found + objects) if found + objects else None for hits, found in pairs],
+        }
 
     def most_confused(self, count: int = 10) -> list[tuple[int, int, int]]:
         """Return up to ``count`` (true class, predicted class, number) off the diagonal, most frequent first."""
         inner = self.matrix[:-1, :-1].copy()
         np.fill_diagonal(inner, 0)
         order = np.argsort(-inner, axis=None, kind="stable")[:count]
-        pairs = [(int(place // len(inner)), int(place % len(inner))) for place in order]
+        pairs = np.stack(np.unravel_index(order, inner.shape), axis=1).tolist()
         return [(row, column, int(inner[row, column])) for row, column in pairs if inner[row, column]]
 
     def _add_strong(
@@ -87,15 +88,11 @@ class Confusion:
     ) -> None:
         left = np.ones(len(classes), dtype=bool)  # objects that no detection of their class has found
         left[own[own != FREE]] = False
-        other = np.full(len(own), FREE)
-        rest = own == FREE
-        other[rest] = _greedy(np.where(left & ~same[rest], iou[rest], 0.0))
-        for detection, label in enumerate(labels):
-            taken = own[detection] if own[detection] != FREE else other[detection]
-            row = self.num_classes if taken == FREE else classes[taken]
-            self.matrix[row, label] += 1
-            self.kinds[_kind(iou[detection], same[detection], own[detection] != FREE)] += 1
-        left[other[other != FREE]] = False
+        taken, rest = own.copy(), own == FREE
+        taken[rest] = _greedy(np.where(left & ~same[rest], iou[rest], 0.0))
+        np.add.at(self.matrix, (np.append(classes, self.num_classes)[taken], labels), 1)  # FREE is the last row
+        self.kinds.update(map(_kind, iou, same, own != FREE))
+        left[taken[taken != FREE]] = False
         self.matrix[:-1, -1] += np.bincount(classes[left], minlength=self.num_classes)
         self.kinds["missed"] += int(left.sum())
 
@@ -116,8 +113,7 @@ def _kind(iou: np.ndarray, same: np.ndarray, is_correct: bool) -> str:
     """Return what one detection is, from its overlaps with the objects."""
     if is_correct:
         return "correct"
-    best_same = iou[same].max(initial=0.0)
-    best_other = iou[~same].max(initial=0.0)
+    best_same, best_other = iou[same].max(initial=0.0), iou[~same].max(initial=0.0)
     if best_same >= MATCH_IOU:
         return "duplicate"
     if best_other >= MATCH_IOU:

@@ -55,21 +55,16 @@ class LookedAt:
     truth: Sequence[BoxTargets]
 
     @property
-    def logits(self) -> Tensor:
-        """Return ``(S, K)`` logits, S anchors of all images."""
+    def logits(self) -> Tensor:  # (S, K), S anchors of all images
         return self.predictions.logits.flatten(0, 1)
 
     @cached_property
     def groups(self) -> dict[str, Tensor]:
         """Return the positions of positive, of background (``negative``) and of ignored anchors."""
+        positive, ignored = self.targets.positive_index, self.targets.ignored_index
         other = torch.ones(len(self.logits), dtype=torch.bool, device=self.logits.device)
-        other[self.targets.positive_index] = False
-        other[self.targets.ignored_index] = False
-        return {
-            "positive": self.targets.positive_index,
-            "negative": other.nonzero().squeeze(1),
-            "ignored": self.targets.ignored_index,
-        }
+        other[torch.cat([positive, ignored])] = False
+        return {"positive": positive, "negative": other.nonzero().squeeze(1), "ignored": ignored}
 
 
 class Panel(ABC):
@@ -80,7 +75,6 @@ class Panel(ABC):
 
     @property
     def caption(self) -> str:
-        """Return how to read the figure."""
         return " ".join((self.__doc__ or "").split())
 
     @abstractmethod
@@ -92,11 +86,15 @@ class Look(Panel):
     """A panel of a model on images: adds up batches in a fixed memory, says its numbers and draws its figure."""
 
     def __init__(self, subject: Subject, earlier: Earlier) -> None:
-        """Begin with no image; ``earlier`` panels may be read, so that nothing is counted twice."""
+        """Begin with no image."""
         self.subject = subject
+        self.begin(earlier)
 
     @abstractmethod
-    def add(self, batch: LookedAt) -> None:
+    def begin(self, earlier: Earlier) -> None:
+        """Set what is counted to nothing; ``earlier`` panels may be read, so that nothing is counted twice."""
+
+    def add(self, batch: LookedAt) -> None:  # noqa: B027  # a panel may show what an earlier one has counted
         """Add ``batch`` to what was seen before."""
 
     @abstractmethod
@@ -132,11 +130,11 @@ def panel_classes() -> list[type[Look]]:
     """Return the classes that modules of :mod:`retina.lab.panels` define, modules by name, classes as they stand."""
     from retina.lab import panels
 
-    found = []
-    for module in pkgutil.iter_modules(panels.__path__, f"{panels.__name__}."):
-        kinds = vars(importlib.import_module(module.name)).values()
-        found += [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Look)]
-    return [kind for kind in found if kind.__module__.startswith(panels.__name__)]
+    modules = [
+        importlib.import_module(f"{panels.__name__}.{each.name}") for each in pkgutil.iter_modules(panels.__path__)
+    ]
+    kinds = [(module, kind) for module in modules for kind in vars(module).values() if isinstance(kind, type)]
+    return [kind for module, kind in kinds if issubclass(kind, Look) and kind.__module__ == module.__name__]
 
 
 def percent(share: float | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import accumulate, pairwise
 
 import torch
@@ -23,7 +23,6 @@ def shared_features(model: nn.Module) -> Iterator[list[Tensor]]:
     gradient; those of the subnets do not either, as long as gradients are asked for by ``torch.autograd.grad``.
     """
     found: list[Tensor] = []
-    before = torch.is_grad_enabled()
 
     def without_graph(_module: nn.Module, _inputs: object) -> None:
         torch.set_grad_enabled(False)
@@ -33,16 +32,11 @@ def shared_features(model: nn.Module) -> Iterator[list[Tensor]]:
         found[:] = [level.detach().requires_grad_() for level in levels]
         return list(found)
 
-    hooks = [
-        model.get_submodule("backbone").register_forward_pre_hook(without_graph),
-        model.get_submodule("fpn").register_forward_hook(from_here),
-    ]
-    try:
+    with ExitStack() as hooks:
+        hooks.callback(torch.set_grad_enabled, torch.is_grad_enabled())
+        hooks.enter_context(model.get_submodule("backbone").register_forward_pre_hook(without_graph))
+        hooks.enter_context(model.get_submodule("fpn").register_forward_hook(from_here))
         yield found
-    finally:
-        for hook in hooks:
-            hook.remove()
-        torch.set_grad_enabled(before)
 
 
 def gradient_squares(loss: Tensor, features: Sequence[Tensor]) -> Tensor:
@@ -86,27 +80,24 @@ def one_level(predictions: Predictions, targets: AnchorTargets, level: int) -> t
     num_anchors = predictions.logits.shape[1]
     first, end = level_bounds(predictions.grid_sizes, num_anchors)[level]
 
-    def inside(index: Tensor) -> Tensor:
+    def inside(index: Tensor) -> tuple[Tensor, Tensor]:
         place = index % num_anchors
-        return ((place >= first) & (place < end)).nonzero().squeeze(1)
-
-    def renumbered(index: Tensor) -> Tensor:
-        return index // num_anchors * (end - first) + index % num_anchors - first
+        kept = (place >= first) & (place < end)
+        return kept, (index // num_anchors * (end - first) + place - first)[kept]
 
     heat = targets.heat
     if heat is not None:
-        near = inside(heat.anchor_index)
-        heat = BackgroundHeat(renumbered(heat.anchor_index[near]), heat.labels[near], heat.heat[near])
-    positive = inside(targets.positive_index)
-    index = targets.positive_index[positive]
+        near, index = inside(heat.anchor_index)
+        heat = BackgroundHeat(index, heat.labels[near], heat.heat[near])
+    kept, positive_index = inside(targets.positive_index)
     ours = AnchorTargets(
-        positive_index=renumbered(index),
-        positive_labels=targets.positive_labels[positive],
-        positive_boxes=targets.positive_boxes[positive],
-        positive_anchors=targets.positive_anchors[positive],
-        ignored_index=renumbered(targets.ignored_index[inside(targets.ignored_index)]),
+        positive_index=positive_index,
+        positive_labels=targets.positive_labels[kept],
+        positive_boxes=targets.positive_boxes[kept],
+        positive_anchors=targets.positive_anchors[kept],
+        ignored_index=inside(targets.ignored_index)[1],
         heat=heat,
     )
-    logits = predictions.logits[:, first:end]
+    deltas = predictions.deltas_of(targets.positive_index[kept])
     sizes = [predictions.grid_sizes[level]]
-    return Predictions(logits, predictions.deltas_of(index), sizes, ours.positive_index), ours
+    return Predictions(predictions.logits[:, first:end], deltas, sizes, positive_index), ours

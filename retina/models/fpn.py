@@ -25,7 +25,6 @@ class FeaturePyramid(nn.Module):
     def __init__(
         self, in_channels: Sequence[int], channels: AtLeast1 = 256, p6_from: Literal["c5", "p5"] = "c5"
     ) -> None:
-        """Args: ``in_channels`` of C3, C4, C5; ``channels`` of every level; where P6 comes from."""
         super().__init__()
         self.p6_from = p6_from
         self.lateral = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in in_channels)

@@ -19,7 +19,6 @@ class Subnet(nn.Module):
     def __init__(
         self, in_channels: int, *, num_anchors: int, num_outputs: int, channels: int = 256, depth: int = 4
     ) -> None:
-        """Args: ``num_outputs`` of each anchor; ``channels`` and ``depth`` of the tower."""
         super().__init__()
         self.num_anchors, self.num_outputs = num_anchors, num_outputs  # anchors of one cell, outputs of one anchor
         layers: list[nn.Module] = []

@@ -40,8 +40,8 @@ class RetinaNet(nn.Module):
         pixel_std: Sequence[float] | None = None,
         box_tower: Literal["lazy", "dense"] = "lazy",
     ) -> None:
-        """Args: the built parts; ``pixel_mean`` and ``pixel_std`` of RGB pixels in 0..255, the backbone's where None;
-        ``box_tower`` says whether boxes are computed only where they are asked for: the same numbers."""
+        """Args: ``pixel_mean`` and ``pixel_std`` of RGB pixels in 0..255, the backbone's where None; ``box_tower``
+        says whether boxes are computed only where they are asked for: the same numbers."""
         super().__init__()
         self.box_tower = box_tower
         self.backbone, self.fpn = backbone, fpn
@@ -49,6 +49,11 @@ class RetinaNet(nn.Module):
         mean, std = pixel_mean or backbone.pixel_mean, pixel_std or backbone.pixel_std
         self.register_buffer("pixel_mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(std).view(3, 1, 1), persistent=False)
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """``(L,)`` pixels of the input between two cells of a level."""
+        return (*self.backbone.strides, 2 * self.backbone.strides[-1], 4 * self.backbone.strides[-1])
 
     def forward(self, images: ImageBatch, box_cells: BoxCells | ChooseBoxCells | None = None) -> Predictions:
         """Return logits of every anchor, and deltas of every anchor or of those that ``box_cells`` names.
@@ -105,8 +110,8 @@ def build_retinanet(
     prior: OpenShare = 0.01,
     scores: Literal["sigmoid", "softmax"] = "sigmoid",
     box_tower: Literal["lazy", "dense"] = "lazy",
-    pixel_mean: Sequence[float] | None = None,
-    pixel_std: Sequence[Above0] | None = None,
+    pixel_mean: tuple[float, float, float] | None = None,
+    pixel_std: tuple[Above0, Above0, Above0] | None = None,
 ) -> RetinaNet:
     """Wire a RetinaNet for ``num_classes`` classes and ``num_anchors`` anchors a cell.
 

@@ -7,13 +7,14 @@ flipped bit. A checkpoint may come from a stranger: only ``weights_only=True`` i
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 import pickle
 import re
 from collections import OrderedDict
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -42,28 +43,27 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     The sha256 file is first made to hold the digests of both, and reduced to the new one after the rename: whenever the
     process dies, the file that stands there is one of those it lists.
 
-    Args:
-        state: tensors and plain values (dict, list, tuple, str, int, float, bool, None), nested at will.
-
     Raises:
-        ValueError: ``state`` holds anything else, which ``torch.load(weights_only=True)`` would refuse.
+        ValueError: ``state`` holds something else than tensors and plain values (dict, list, tuple, str, int, float,
+            bool, None), which ``torch.load(weights_only=True)`` would refuse.
         RetinaError: the disk is full or the folder cannot be written. The earlier checkpoint stays as it was.
     """
     _check_plain(state, "state")
+    content = io.BytesIO()  # not the file itself: torch's writer turns a full disk into "unexpected pos"
+    torch.save(state, content)
+    digest = hashlib.sha256(content.getbuffer()).hexdigest()
     try:
         # One of these is the digest of the file that stands there now.
         earlier = (_listed_digests(path) or [_sha256(path)]) if path.exists() else []
         with replace_atomically(path) as file:
-            writer = _HashingWriter(file)
-            writer.save(state)
-            digest = writer.sha256.hexdigest()
+            file.write(content.getbuffer())
             _list_digests(path, [digest, *earlier])
         _list_digests(path, [digest])
     except OSError as error:
         raise RetinaError(
             f"the checkpoint could not be written: {path}: {error.strerror or error}",
             why="an earlier checkpoint of that name, if there was one, is whole",
-            fix=f"make room or give write permission in {path.parent}, then go on with resume=<run directory>",
+            fix=f"make room or give write permission in {path.parent}, then resume with resume=<run directory>",
         ) from error
 
 
@@ -85,8 +85,7 @@ def load_checkpoint(path: Path, *, required_keys: Collection[str] = ()) -> dict[
             why="a checkpoint is a dictionary of named parts",
             fix=_FIX_OTHER,
         )
-    absent = [key for key in required_keys if key not in state]
-    if absent:
+    if absent := [key for key in required_keys if key not in state]:
         raise CheckpointError(
             f"the checkpoint lacks {', '.join(map(repr, absent))}: {path} (it holds {', '.join(map(str, state))})",
             why="another program, or another version of this one, wrote it",
@@ -96,10 +95,7 @@ def load_checkpoint(path: Path, *, required_keys: Collection[str] = ()) -> dict[
 
 
 def resolve_checkpoint(path: str | Path, *, prefer: Literal["best", "last"] = "best") -> Path:
-    """Return the checkpoint file that ``path`` means: itself, or in a run directory best.pt, else last.pt.
-
-    Args:
-        prefer: ``"last"`` to resume a run.
+    """Return the checkpoint file that ``path`` means: itself, or in a run directory that of ``prefer``, else the other.
 
     Raises:
         CheckpointError: no such file or folder, or a folder without checkpoints.
@@ -108,11 +104,7 @@ def resolve_checkpoint(path: str | Path, *, prefer: Literal["best", "last"] = "b
     if path.is_file():
         return path
     if not path.is_dir():
-        raise CheckpointError(
-            f"no such checkpoint or run directory: {path}",
-            why=f"relative paths start at {Path.cwd()}",
-            fix=_FIX_MISSING,
-        )
+        raise _missing(f"no such checkpoint or run directory: {path}")
     for name in (f"{prefer}.pt", "last.pt", "best.pt"):
         if (path / "checkpoints" / name).is_file():
             return path / "checkpoints" / name
@@ -123,30 +115,8 @@ def resolve_checkpoint(path: str | Path, *, prefer: Literal["best", "last"] = "b
     )
 
 
-class _HashingWriter:
-    """A file that computes the sha256 of what passes through, so that it need not be read again."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.file, self.sha256 = file, hashlib.sha256()
-        self.flush = file.flush
-        self.error: OSError | None = None
-
-    def write(self, chunk: bytes) -> int:
-        self.sha256.update(chunk)
-        try:
-            return self.file.write(chunk)
-        except OSError as error:
-            self.error = error
-            raise
-
-    def save(self, state: dict[str, Any]) -> None:
-        try:
-            torch.save(state, cast(BinaryIO, self))
-        except RuntimeError as error:
-            # torch's C++ writer turns a full disk into "unexpected pos": tell the cause instead.
-            if self.error is not None:
-                raise self.error from error
-            raise
+def _missing(what: str) -> CheckpointError:
+    return CheckpointError(what, why=f"relative paths start at {Path.cwd()}", fix=_FIX_MISSING)
 
 
 def _check_plain(value: Any, where: str) -> None:
@@ -169,14 +139,10 @@ def _check_is_checkpoint(path: Path) -> None:
         with path.open("rb") as file:
             start = file.read(len(_ZIP_MAGIC))
     except FileNotFoundError as error:
-        raise CheckpointError(
-            f"no such checkpoint: {path}", why=f"relative paths start at {Path.cwd()}", fix=_FIX_MISSING
-        ) from error
+        raise _missing(f"no such checkpoint: {path}") from error
     except OSError as error:
-        raise CheckpointError(
-            f"the checkpoint cannot be read: {path}: {error.strerror}",
-            fix="give read permission, or the path of a file",
-        ) from error
+        what = f"the checkpoint cannot be read: {path}: {error.strerror}"
+        raise CheckpointError(what, fix="give read permission, or the path of a file") from error
     if start != _ZIP_MAGIC:
         raise CheckpointError(
             f"not a checkpoint: {path} ({path.stat().st_size:,} bytes)",

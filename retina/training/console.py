@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TextIO
@@ -26,24 +26,15 @@ _NUM_TIMINGS = 30  # log entries over which the remaining time is judged, evalua
 class Console:
     """Say things on ``stream`` and in ``log_file``; on a terminal keep a progress bar below them."""
 
-    def __init__(
-        self,
-        log_file: Path,
-        *,
-        num_steps: int,
-        stream: TextIO | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, log_file: Path, *, num_steps: int, stream: TextIO | None = None) -> None:
         """Args: ``stream`` None means stdout; ``num_steps`` of the whole run."""
         self.num_steps = num_steps
-        self._stream: TextIO | None = sys.stdout if stream is None else stream
-        self._clock = clock
+        self._stream: TextIO | None = stream or sys.stdout
         self._timings: deque[tuple[float, int]] = deque(maxlen=_NUM_TIMINGS)
         self._log = log_file.open("a", encoding="utf-8", buffering=1)
-        is_terminal = self._stream is not None and self._stream.isatty() and os.environ.get("TERM") != "dumb"
         self._bar: ProgressBar | None = None
         self._pace = ""
-        if is_terminal:
+        if self._stream is not None and self._stream.isatty() and os.environ.get("TERM") != "dumb":
             self._bar = progress("", num_steps, stream=self._stream, note=True)
 
     def say(self, text: str) -> None:
@@ -66,18 +57,16 @@ class Console:
         """Show the numbers of a step: training ones in the bar (in a pipe on a line), evaluations on a line."""
         is_training = "train/loss" in values
         if is_training:
-            self._timings.append((self._clock(), step))
-        eta = self._eta(step) if is_training else None
-        line = f"step {step}/{self.num_steps}  epoch {epoch:g}  {format_scalars(values)}"
-        line = line if eta is None else f"{line}  ETA {eta}"
+            self._timings.append((time.monotonic(), step))
+        eta = self._eta(step) if is_training else ""
+        line = _joined(f"step {step}/{self.num_steps}", f"epoch {epoch:g}", format_scalars(values), eta)
         if self._bar is None or not is_training:
             self.say(line)
         else:
             self._log.write(log_entry(line))
-            speed = values.get("train/images_per_second")
-            parts = ["" if speed is None else f"{speed:.1f} images/s", "" if eta is None else f"ETA {eta}"]
-            self._pace = "  ".join(filter(None, parts))
-            others = {name: value for name, value in values.items() if name != "train/images_per_second"}
+            others = dict(values)
+            speed = others.pop("train/images_per_second", None)
+            self._pace = _joined("" if speed is None else f"{speed:.1f} images/s", eta)
             # There are 80 columns or so: what every name begins with is left out here.
             self._bar.below.plain = format_scalars(others).replace("train/loss_", "").replace("train/", "")
         self.advance(step, epoch)
@@ -86,7 +75,6 @@ class Console:
         """Take the progress bar away and close the log file."""
         if self._bar is not None:
             self._bar.stop()
-            self._bar = None
         self._log.close()
 
     def _print(self, text: str) -> None:
@@ -99,12 +87,13 @@ class Console:
         except BrokenPipeError:  # `| head` has seen enough: the run goes on, train.log has the rest
             self._stream = None
 
-    def _eta(self, step: int) -> timedelta | None:
-        """Return the time that is left at the pace since the oldest timing; None before there are two."""
+    def _eta(self, step: int) -> str:
+        """Return the time that is left at the pace since the oldest timing; nothing before there are two."""
         (then, earlier_step), (now, _) = self._timings[0], self._timings[-1]
         if step <= earlier_step:
-            return None
-        return timedelta(seconds=round((now - then) / (step - earlier_step) * max(self.num_steps - step, 0)))
+            return ""
+        left = round((now - then) / (step - earlier_step) * max(self.num_steps - step, 0))
+        return f"ETA {timedelta(seconds=left)}"
 
 
 def log_entry(text: str) -> str:
@@ -115,10 +104,14 @@ def log_entry(text: str) -> str:
 def format_scalars(values: Mapping[str, float | None]) -> str:
     """Return names and numbers of one log entry as one line."""
     if "train/loss" in values:
-        names = [*(name for name in _TRAIN_NAMES if name in values), *(n for n in values if n not in _TRAIN_NAMES)]
+        names = [name for name in dict.fromkeys([*_TRAIN_NAMES, *values]) if name in values]
     else:
         names = [name for name in _EVAL_NAMES if name in values] or list(values)
-    return "  ".join(f"{name} {_format_number(name, values[name])}" for name in names)
+    return _joined(*(f"{name} {_format_number(name, values[name])}" for name in names))
+
+
+def _joined(*parts: str) -> str:
+    return "  ".join(filter(None, parts))
 
 
 def _format_number(name: str, value: float | None) -> str:

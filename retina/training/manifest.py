@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -25,27 +26,18 @@ from retina.files import write_json_atomically
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
-_PACKAGES = (
-    "torch", "torchvision", "numpy", "pycocotools", "opencv-python-headless", "albumentations", "hydra-core",
-    "omegaconf", "tensorboard",
-)  # fmt: skip
+_PACKAGES = ["torch", "torchvision", "numpy", "pycocotools", "opencv-python-headless", "albumentations"]
+_PACKAGES += ["hydra-core", "omegaconf", "tensorboard"]
 
 
-def write_manifest(
-    run_dir: Path, *, seed: int, precision: str, datasets: Mapping[str, Any], command: list[str] | None = None
-) -> None:
+def write_manifest(run_dir: Path, *, seed: int, precision: str, datasets: Mapping[str, Any]) -> None:
     """Write ``manifest.json``: versions, git commit, command, hardware, data fingerprint, seed and precision.
 
     A run that is resumed keeps what was said of its earlier starts under ``earlier_starts``.
-
-    Args:
-        precision: as resolved (``"bf16"``), not as asked for (``"auto"``).
-        datasets: what identifies the data, such as the sha256 of each annotation file.
-        command: the command line; None takes that of this process.
     """
     manifest = {
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-        **describe_environment(command),
+        **describe_environment(),
         "seed": seed,
         "precision": precision,
         "data": dict(datasets),
@@ -64,12 +56,11 @@ def update_manifest(run_dir: Path, **facts: Any) -> None:
 class Phases:
     """Wall-clock seconds by phase: ``with phases("train"): ...``.
 
-    A phase inside another one (an evaluation within training) stops the outer clock, so the seconds add up to the time
-    that passed.
+    A phase inside another one (an evaluation within training) stops the outer clock, so the seconds add up.
     """
 
     def __init__(self) -> None:
-        self._seconds: dict[str, float] = {}
+        self._seconds: defaultdict[str, float] = defaultdict(float)
         self._running: list[str] = []
         self._since = 0.0
 
@@ -93,16 +84,15 @@ class Phases:
         """Give the time since the last change to the innermost phase."""
         now = time.monotonic()
         if self._running:
-            phase = self._running[-1]
-            self._seconds[phase] = self._seconds.get(phase, 0.0) + now - self._since
+            self._seconds[self._running[-1]] += now - self._since
         self._since = now
 
 
-def describe_environment(command: list[str] | None = None) -> dict[str, Any]:
-    """Return versions, git state, command line (None: that of this process) and hardware as plain values."""
+def describe_environment() -> dict[str, Any]:
+    """Return versions, git state, command line and hardware as plain values."""
     devices = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
     return {
-        "command": shlex.join(sys.argv if command is None else command),
+        "command": shlex.join(sys.argv),
         "working_directory": str(Path.cwd()),
         "versions": {
             "retina": _retina_version(),
@@ -124,8 +114,7 @@ def describe_environment(command: list[str] | None = None) -> dict[str, Any]:
 
 def git_state(checkout: Path) -> dict[str, Any] | None:
     """Return the commit of ``checkout`` and whether files differ from it; None outside git or without git."""
-    top = _git(checkout, "rev-parse", "--show-toplevel")
-    commit = _git(checkout, "rev-parse", "HEAD")
+    top, commit = _git(checkout, "rev-parse", "--show-toplevel"), _git(checkout, "rev-parse", "HEAD")
     # Installed into some other project's checkout, its commit would say nothing about this code.
     if top is None or commit is None or Path(top).resolve() != checkout.resolve():
         return None
@@ -135,10 +124,9 @@ def git_state(checkout: Path) -> dict[str, Any] | None:
 def _git(checkout: Path, *arguments: str) -> str | None:
     command = ["git", "-C", str(checkout), *arguments]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):  # no git, or a file system too slow to wait for
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):  # no git, no checkout, or a file system too slow to wait for
         return None
-    return answer.stdout.strip() if answer.returncode == 0 else None
 
 
 def _version(package: str) -> str | None:
@@ -157,11 +145,11 @@ def _retina_version() -> str | None:
 
 
 def _cpu_model() -> str:
-    match = None
     with suppress(OSError):
         text = Path("/proc/cpuinfo").read_text(errors="replace")
-        match = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return match[1].strip() if match else platform.processor() or platform.machine()
+        if match := re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE):
+            return match[1].strip()
+    return platform.processor() or platform.machine()
 
 
 def _read_manifest(run_dir: Path) -> dict[str, Any]:

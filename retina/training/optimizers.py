@@ -29,17 +29,12 @@ def build_sgd(
     decay_norm_and_bias: bool = True,
     fused: bool | None = None,
 ) -> torch.optim.SGD:
-    """Return SGD over the trainable parameters.
+    """Return SGD over the trainable parameters for steps of ``batch_size`` images.
 
-    Norms and biases decay too by default, as in torchvision's reference recipe.
-
-    Args:
-        model: its parameters without ``requires_grad`` are left out.
-        batch_size: images of one step.
-        lr: holds for steps of ``lr_batch_size`` images, see :func:`scaled_lr`.
-        fused: None takes the one-kernel update where there is one; False is the plain path.
+    ``lr`` holds for steps of ``lr_batch_size`` images, see :func:`scaled_lr`. Norms and biases decay too by default, as
+    in torchvision's reference recipe. ``fused``: None takes the one-kernel update where there is one.
     """
-    groups = parameter_groups(model, weight_decay=weight_decay, decay_norm_and_bias=decay_norm_and_bias)
+    groups = _parameter_groups(model, weight_decay=weight_decay, decay_norm_and_bias=decay_norm_and_bias)
     lr, fused = scaled_lr(lr, lr_batch_size, batch_size), _choose_fused(groups, fused)
     return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=fused)
 
@@ -62,28 +57,19 @@ def build_adamw(
     """
     if len(betas) != 2:
         raise ValueError(f"optimizer.betas must be two numbers, got {list(betas)}")
-    groups = parameter_groups(model, weight_decay=weight_decay, decay_norm_and_bias=decay_norm_and_bias)
+    groups = _parameter_groups(model, weight_decay=weight_decay, decay_norm_and_bias=decay_norm_and_bias)
     lr, fused = scaled_lr(lr, lr_batch_size, batch_size), _choose_fused(groups, fused)
     return torch.optim.AdamW(groups, lr=lr, betas=(betas[0], betas[1]), fused=fused)
 
 
-def parameter_groups(model: nn.Module, *, weight_decay: float, decay_norm_and_bias: bool) -> list[dict[str, Any]]:
-    """Return the trainable parameters as optimizer groups, each with its ``weight_decay``.
-
-    What has at most one dimension is a norm's weight or a bias; convolutions and linear layers have more.
-
-    Raises:
-        ConfigError: nothing in ``model`` trains.
-    """
+def _parameter_groups(model: nn.Module, *, weight_decay: float, decay_norm_and_bias: bool) -> list[dict[str, Any]]:
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not parameters:
-        raise ConfigError(
-            "the model has no trainable parameter",
-            why="every stage of it is frozen",
-            fix="freeze fewer stages of the backbone",
-        )
+        why, fix = "every stage of it is frozen", "freeze fewer stages of the backbone"
+        raise ConfigError("the model has no trainable parameter", why=why, fix=fix)
     if decay_norm_and_bias:
         return [{"params": parameters, "weight_decay": weight_decay}]
+    # What has at most one dimension is a norm's weight or a bias; convolutions and linear layers have more.
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},

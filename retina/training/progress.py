@@ -54,32 +54,25 @@ class RunLength:
     ) -> RunLength:
         """Return the earliest of the ends that ``train.epochs``, ``train.max_steps`` and ``train.max_images`` set.
 
-        Args:
-            done: where a run that is resumed stands, so that it may be resumed with another batch size.
+        ``done`` is where a run that is resumed stands, so that it may be resumed with another batch size.
         """
         done = done or Progress()
-        ends = []
-        if settings.max_steps is not None:
-            ends.append(settings.max_steps)
+        ends = [] if settings.max_steps is None else [settings.max_steps]
         for images in (settings.max_images, settings.epochs and settings.epochs * images_per_epoch):
             if images is not None:
                 ends.append(done.step + math.ceil((images - done.images) / settings.batch_size - 1e-9))
         if not ends:
-            raise ConfigError(
-                "nothing says when the training ends",
-                fix="set train.epochs, train.max_steps or train.max_images",
-            )
+            fix = "set train.epochs, train.max_steps or train.max_images"
+            raise ConfigError("nothing says when the training ends", fix=fix)
         # A run that is past its end ends where it stands.
         return cls(max(1, done.step, min(ends)), settings.batch_size, images_per_epoch, done.step, done.images)
 
     @property
     def num_images(self) -> int:
-        """Return the images of the whole run."""
         return self.images_seen(self.num_steps)
 
     @property
     def num_epochs(self) -> float:
-        """Return how often the run sees each image."""
         return self.num_images / self.images_per_epoch
 
     def images_seen(self, step: int) -> int:

@@ -14,10 +14,11 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from retina import distributed
 from retina.errors import RetinaError
 from retina.files import write_text_atomically
 from retina.training.console import Console, log_entry
-from retina.training.tensorboard import Panels, TensorBoardWriter
+from retina.training.tensorboard import Panels, add_panels, open_writer
 
 
 def _by_main_rank(method: Callable[..., None]) -> Callable[..., None]:
@@ -25,7 +26,7 @@ def _by_main_rank(method: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(method)
     def wrapper(log: RunLog, *positional: Any, **named: Any) -> None:
-        if not log.is_main:
+        if not distributed.is_main():
             return
         try:
             method(log, *positional, **named)
@@ -33,7 +34,7 @@ def _by_main_rank(method: Callable[..., None]) -> Callable[..., None]:
             raise RetinaError(
                 f"the run's log cannot be written: {error.filename or log.run_dir}: {error.strerror or error}",
                 why="a full disk, or no permission to write there",
-                fix="make room, then go on with resume=<run directory>",
+                fix="make room, then resume with resume=<run directory>",
             ) from error
 
     return wrapper
@@ -47,25 +48,14 @@ class RunLog:
     """
 
     def __init__(
-        self,
-        run_dir: Path,
-        *,
-        num_steps: int,
-        is_main: bool = True,
-        resume_step: int | None = None,
-        stream: TextIO | None = None,
+        self, run_dir: Path, *, num_steps: int, resume_step: int | None = None, stream: TextIO | None = None
     ) -> None:
-        """Open the files of a run.
+        """Open the files of a run of ``num_steps`` optimizer steps in all.
 
-        Args:
-            run_dir: of the run; it exists.
-            num_steps: optimizer steps of the whole run, for the bar and the remaining time.
-            resume_step: step of the checkpoint that is resumed. What was logged after it is removed, since those
-                steps are made once more.
-            stream: where the user reads; None means stdout.
+        What was logged after ``resume_step``, that of a checkpoint that is resumed, is removed: those steps are made
+        once more. ``stream`` is where the user reads; None means stdout.
         """
-        self.run_dir, self.is_main = run_dir, is_main
-        self.log_file = run_dir / "train.log"
+        self.run_dir, self.log_file = run_dir, run_dir / "train.log"
         self._open(num_steps, resume_step, stream)
 
     @_by_main_rank
@@ -76,7 +66,7 @@ class RunLog:
         self._metrics = metrics_file.open("a", encoding="utf-8", buffering=1)  # a line is on its way at once
         self._console = Console(self.log_file, num_steps=num_steps, stream=stream)
         purge_step = None if resume_step is None else resume_step + 1
-        self._tensorboard = TensorBoardWriter(self.run_dir / "tensorboard", purge_step=purge_step)
+        self._tensorboard = open_writer(self.run_dir / "tensorboard", purge_step=purge_step)
         self._warnings = _WarningsToConsole(self._console)
         logging.getLogger("retina").addHandler(self._warnings)
 
@@ -103,27 +93,32 @@ class RunLog:
     def panels(self, step: int, epoch: float, panels: Panels) -> None:
         """Show ``panels`` in TensorBoard; their scalars stand in ``metrics.jsonl`` too, but are too many to tell."""
         self._keep_scalars(step, epoch, panels.scalars)
-        self._tensorboard.panels(panels, step)
+        add_panels(self._tensorboard, panels, step)
 
     def _keep_scalars(self, step: int, epoch: float, values: Mapping[str, float | None]) -> None:
         finite = {name: value if value is None or math.isfinite(value) else None for name, value in values.items()}
         self._metrics.write(json.dumps({"step": step, "epoch": epoch, **finite}, allow_nan=False) + "\n")
-        self._tensorboard.scalars(step, values)
+        for name, value in values.items():
+            if value is not None:  # COCO's -1 has no point
+                self._tensorboard.add_scalar(name, value, step)
 
     def advance(self, step: int, epoch: float) -> None:
         """Move the progress bar; cheap enough for every step."""
-        if self.is_main:
+        if distributed.is_main():
             self._console.advance(step, epoch)
 
     @_by_main_rank
     def pictures(self, tag: str, images: Sequence[np.ndarray], step: int) -> None:
-        """Show ``(H, W, 3)`` uint8 RGB images in TensorBoard."""
-        self._tensorboard.pictures(tag, images, step)
+        """Show ``(H, W, 3)`` uint8 RGB images of any sizes in TensorBoard as ``<tag>/1``, ``<tag>/2``, ..."""
+        for number, image in enumerate(images, start=1):
+            self._tensorboard.add_image(f"{tag}/{number}", image, step, dataformats="HWC")
+        self._tensorboard.flush()
 
     @_by_main_rank
     def configuration(self, yaml: str, step: int = 0) -> None:
-        """Show the resolved configuration as text in TensorBoard."""
-        self._tensorboard.text("configuration", yaml, step)
+        """Show the resolved configuration in TensorBoard, in a fenced block: it would be read as markdown."""
+        self._tensorboard.add_text("configuration", f"```yaml\n{yaml.rstrip()}\n```", step)
+        self._tensorboard.flush()
 
     @_by_main_rank
     def say(self, text: str) -> None:

@@ -43,7 +43,7 @@ class Schedule(ABC):
 @checked
 @dataclass(frozen=True)
 class MultiStep(Schedule):
-    """Multiply the learning rate by ``gamma`` at each of ``drops``.
+    """Multiply the learning rate by ``gamma`` from the image of each of ``drops`` on.
 
     The defaults are the standard recipe's proportions: 60k and 80k of 90k steps of 16 images.
     """
@@ -53,14 +53,12 @@ class MultiStep(Schedule):
     warmup: Length = 16_000
 
     def __call__(self, images_seen: float, *, run_images: int, images_per_epoch: int) -> float:
-        """Return the factor for the step that starts after ``images_seen``; a drop holds from its image on."""
         drops = [_images("drops", drop, run_images, images_per_epoch) for drop in self.drops]
         num_drops = sum(images_seen >= drop - _TOLERANCE for drop in drops)
         warmup = _images("warmup", self.warmup, run_images, images_per_epoch)
         return self.gamma**num_drops * linear_warmup(images_seen, warmup, self.warmup_factor)
 
     def notes(self, *, run_images: int, images_per_epoch: int) -> list[str]:
-        """Return a sentence for drops beyond the end of the run, and one for a warm-up that does not end."""
         drops = [(drop, _images("drops", drop, run_images, images_per_epoch)) for drop in self.drops]
         late = [f"{drop} ({images:,.0f} images)" for drop, images in drops if images >= run_images - _TOLERANCE]
         notes = super().notes(run_images=run_images, images_per_epoch=images_per_epoch)
@@ -72,7 +70,7 @@ class MultiStep(Schedule):
 @checked
 @dataclass(frozen=True)
 class Cosine(Schedule):
-    """Lower the learning rate along half a cosine over the whole run, from 1 to ``final_factor``.
+    """Lower the learning rate along half a cosine over the whole run, from 1 to ``final_factor``, which then stays.
 
     Source: Loshchilov & Hutter 2017, SGDR, eq. 5, without restarts.
     """
@@ -81,7 +79,6 @@ class Cosine(Schedule):
     final_factor: Share = 0.01
 
     def __call__(self, images_seen: float, *, run_images: int, images_per_epoch: int) -> float:
-        """Return the factor for the step that starts after ``images_seen``; beyond the run the final one."""
         warmup = _images("warmup", self.warmup, run_images, images_per_epoch)
         factor = _cosine(1.0, self.final_factor, images_seen / run_images)
         return factor * linear_warmup(images_seen, warmup, self.warmup_factor)
@@ -101,7 +98,6 @@ class OneCycle(Schedule):
     final_factor: Share = 1e-4
 
     def __call__(self, images_seen: float, *, run_images: int, images_per_epoch: int) -> float:
-        """Return the factor for the step that starts after ``images_seen``; beyond the run the final one."""
         warmup = _images("warmup", self.warmup, run_images, images_per_epoch)
         if images_seen < warmup:
             return _cosine(self.warmup_factor, 1.0, images_seen / warmup)
@@ -120,9 +116,7 @@ def linear_warmup(images_seen: float, warmup: float, warmup_factor: float) -> fl
 
 
 def scaled_lr(lr: float, lr_batch_size: int | None, batch_size: int) -> float:
-    """Return the learning rate for steps of ``batch_size`` images, given the one for ``lr_batch_size``.
-
-    None means that ``lr`` holds for every batch size.
+    """Return the learning rate for steps of ``batch_size`` images, given the one for ``lr_batch_size`` (None: for all).
 
     Source: Goyal et al. 2017, Accurate, Large Minibatch SGD, sec. 2.1 (linear scaling rule).
     """
@@ -136,12 +130,9 @@ def describe_scaling(lr: float, lr_batch_size: int | None, batch_size: int, run_
         return f"lr {lr:g}, not scaled with the batch; {steps} steps @{batch_size}"
     if lr_batch_size == batch_size:
         return f"lr {lr:g} @{batch_size}; {steps} steps @{batch_size}"
+    rates = f"lr {lr:g} @{lr_batch_size} -> {scaled_lr(lr, lr_batch_size, batch_size):g} @{batch_size}"
     recipe_steps = _count(math.ceil(run_images / lr_batch_size))
-    scaled = scaled_lr(lr, lr_batch_size, batch_size)
-    return (
-        f"lr {lr:g} @{lr_batch_size} -> {scaled:g} @{batch_size}; "
-        f"{recipe_steps} steps @{lr_batch_size} -> {steps} @{batch_size}"
-    )
+    return f"{rates}; {recipe_steps} steps @{lr_batch_size} -> {steps} @{batch_size}"
 
 
 def _count(number: int) -> str:

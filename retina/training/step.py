@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
 from retina import distributed
-from retina.machine import Machine, compile_parts, gradient_scaler
+from retina.machine import Machine, compile_parts
 from retina.settings import TrainSettings
 from retina.structures import Batch
 from retina.training.ema import Ema
@@ -27,16 +28,15 @@ class StepTotals:
     """Sums on the device since the last log; reading them is the only time the host waits for the device."""
 
     losses: dict[str, Tensor] = field(default_factory=dict)
-    grad_norm: Tensor | None = None
+    grad_norm: Tensor | float = 0.0
     steps: int = 0
     images: int = 0
     seconds: float = 0.0
 
     def add(self, losses: Mapping[str, Tensor], grad_norm: Tensor, images: int) -> None:
-        """Add one step."""
         for name, loss in losses.items():
-            self.losses[name] = self.losses[name] + loss if name in self.losses else loss
-        self.grad_norm = grad_norm if self.grad_norm is None else self.grad_norm + grad_norm
+            self.losses[name] = self.losses.get(name, 0.0) + loss
+        self.grad_norm = self.grad_norm + grad_norm
         self.steps += 1
         self.images += images
 
@@ -53,7 +53,7 @@ class StepTotals:
         return {
             "train/loss": sum(means.values()),
             **{f"train/loss_{name}": value for name, value in means.items()},
-            "train/grad_norm": float(self.grad_norm) / self.steps if self.grad_norm is not None else 0.0,
+            "train/grad_norm": float(self.grad_norm) / max(self.steps, 1),
             "train/images_per_second": self.images / max(self.seconds, 1e-9),
         }
 
@@ -67,26 +67,28 @@ class TrainStep:
         criterion: nn.Module,
         optimizer: torch.optim.Optimizer,
         settings: TrainSettings,
-        *,
-        precision: str,
+        machine: Machine,
     ) -> None:
-        """Args: ``model`` on its device; ``precision`` resolved: float32, bf16 or fp16."""
+        """Args: ``model`` on the device of ``machine``."""
         # What trains
         self.model, self.criterion, self.optimizer = model, criterion, optimizer
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.base_lrs = [group["lr"] for group in optimizer.param_groups]
         # Where and how
-        self.machine = Machine(next(model.parameters()).device, precision)
+        self.machine, device = machine, machine.device
         if settings.compile:
             compile_parts(model)
-        self.parallel_model = self._over_ranks(model)
+        self.parallel_model: Any = model
+        if distributed.world_size() > 1:
+            devices = [device.index] if device.type == "cuda" else None
+            self.parallel_model = DistributedDataParallel(model, device_ids=devices)
         self.max_grad_norm = settings.max_grad_norm or float("inf")
         # What changes from step to step
-        self.scaler = gradient_scaler(precision, self.machine.device)
+        self.scaler = machine.gradient_scaler()
         self.ema = Ema(model, settings.ema_decay) if settings.ema_decay is not None else None
         self.totals = StepTotals()
         # Set on the device when a loss or gradient is not finite; read when logging and before every save.
-        self.diverged = torch.zeros((), device=self.machine.device)
+        self.diverged = torch.zeros((), device=device)
 
     def set_learning_rate(self, factor: float) -> float:
         """Put every group at ``factor`` of its learning rate; return that of the first one."""
@@ -109,7 +111,9 @@ class TrainStep:
         for number, batch in enumerate(micro_batches, start=1):
             box_cells = batch.targets.box_cells  # on the host: the box tower is planned there
             batch = batch.to(self.machine.device, non_blocking=True)
-            with self._gradient_sync(last=number == len(micro_batches)):
+            # Ranks exchange gradients only with the last micro-batch.
+            waits = distributed.world_size() > 1 and number < len(micro_batches)
+            with self.parallel_model.no_sync() if waits else nullcontext():
                 with self.machine.autocast():
                     predictions = self.parallel_model(batch.images, box_cells=box_cells)
                 losses = self.criterion(predictions, batch.targets)  # float32, outside autocast
@@ -132,21 +136,8 @@ class TrainStep:
         return distributed.mean_over_ranks(float(self.diverged)) > 0
 
     @property
-    def evaluated_model(self) -> nn.Module:
-        """Return what is evaluated: the averaged weights, where there are any."""
+    def evaluated_model(self) -> nn.Module:  # the averaged weights, where there are any
         return self.ema.model if self.ema is not None else self.model
-
-    def _over_ranks(self, model: nn.Module) -> nn.Module:
-        if distributed.world_size() == 1:
-            return model
-        device = self.machine.device
-        return DistributedDataParallel(model, device_ids=[device.index] if device.type == "cuda" else None)
-
-    def _gradient_sync(self, *, last: bool) -> AbstractContextManager[None]:
-        """Return a context in which ranks exchange gradients only with the last micro-batch."""
-        if last or not isinstance(self.parallel_model, DistributedDataParallel):
-            return nullcontext()
-        return self.parallel_model.no_sync()
 
     def _update_if_finite(self, loss: Tensor, grad_norm: Tensor) -> bool:
         """Update the weights, unless something is not finite; return whether the update counts."""

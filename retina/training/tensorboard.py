@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 _FLUSH_S = 10  # how far a browser lags behind; torch's own value is two minutes
 
@@ -50,60 +54,38 @@ class Panels:
     scalars: Mapping[str, float | None]
 
 
-class TensorBoardWriter:
-    """Write event files into ``folder``."""
+def open_writer(folder: Path, *, purge_step: int | None = None) -> SummaryWriter:
+    """Return the writer of event files into ``folder``; it hides what was written from ``purge_step`` on before."""
+    # Imported here: it takes longer than anything else that only the main rank needs.
+    from torch.utils.tensorboard import SummaryWriter
 
-    def __init__(self, folder: Path, *, purge_step: int | None = None) -> None:
-        """Args: ``purge_step``: a run that is resumed hides what an earlier process wrote from this step on."""
-        # Imported here: it takes longer than anything else that only the main rank needs.
-        from torch.utils.tensorboard import SummaryWriter
+    writer = SummaryWriter(str(folder), purge_step=purge_step, flush_secs=_FLUSH_S)
+    # Names are regular expressions there, matched from the start: without the end marked, `eval/AP` would draw
+    # `eval/AP50` as well.
+    writer.add_custom_scalars(
+        {
+            category: {chart: ["Multiline", [f"{name}$" for name in names]] for chart, names in charts.items()}
+            for category, charts in CHARTS.items()
+        }
+    )
+    return writer
 
-        self._writer = SummaryWriter(str(folder), purge_step=purge_step, flush_secs=_FLUSH_S)
-        # Names are regular expressions there, matched from the start: without the end marked, `eval/AP` would draw
-        # `eval/AP50` as well.
-        self._writer.add_custom_scalars(
-            {
-                category: {chart: ["Multiline", [f"{name}$" for name in names]] for chart, names in charts.items()}
-                for category, charts in CHARTS.items()
-            }
+
+def add_panels(writer: SummaryWriter, panels: Panels, step: int) -> None:
+    """Add the pictures and histograms of ``panels``, not its scalars."""
+    for name, picture in panels.pictures.items():
+        writer.add_image(name, picture, step, dataformats="HWC")
+    for name, histogram in panels.histograms.items():
+        filled = np.flatnonzero(histogram.counts)
+        writer.add_histogram_raw(
+            name,
+            min=float(histogram.edges[filled[0]]),
+            max=float(histogram.edges[filled[-1] + 1]),
+            num=int(histogram.counts.sum()),
+            sum=histogram.total,
+            sum_squares=histogram.squares,
+            bucket_limits=histogram.edges[1:].tolist(),
+            bucket_counts=histogram.counts.tolist(),
+            global_step=step,
         )
-
-    def scalars(self, step: int, values: Mapping[str, float | None]) -> None:
-        """Add the numbers of a step; what is None (COCO's -1) has no point."""
-        for name, value in values.items():
-            if value is not None:
-                self._writer.add_scalar(name, value, step)
-
-    def pictures(self, tag: str, images: Sequence[np.ndarray], step: int) -> None:
-        """Add ``(H, W, 3)`` uint8 RGB images of any sizes as ``<tag>/1``, ``<tag>/2``, ..."""
-        for number, image in enumerate(images, start=1):
-            self._writer.add_image(f"{tag}/{number}", image, step, dataformats="HWC")
-        self._writer.flush()
-
-    def panels(self, panels: Panels, step: int) -> None:
-        """Add the pictures and histograms of ``panels``; its scalars are added by :meth:`scalars`."""
-        for name, picture in panels.pictures.items():
-            self._writer.add_image(name, picture, step, dataformats="HWC")
-        for name, histogram in panels.histograms.items():
-            filled = np.flatnonzero(histogram.counts)
-            self._writer.add_histogram_raw(
-                name,
-                min=float(histogram.edges[filled[0]]),
-                max=float(histogram.edges[filled[-1] + 1]),
-                num=int(histogram.counts.sum()),
-                sum=histogram.total,
-                sum_squares=histogram.squares,
-                bucket_limits=histogram.edges[1:].tolist(),
-                bucket_counts=histogram.counts.tolist(),
-                global_step=step,
-            )
-        self._writer.flush()
-
-    def text(self, tag: str, text: str, step: int, *, language: str = "yaml") -> None:
-        """Add ``text`` as it is, in a fenced block: TensorBoard would read it as markdown."""
-        self._writer.add_text(tag, f"```{language}\n{text.rstrip()}\n```", step)
-        self._writer.flush()
-
-    def close(self) -> None:
-        """Bring everything to the disk."""
-        self._writer.close()
+    writer.flush()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from retina.drawing.samples import batch_pictures
 from retina.errors import DataError, DivergedError, Interrupted
 from retina.evaluation.evaluate import Evaluation
 from retina.evaluation.results import write_evaluation
-from retina.machine import without_compilation
+from retina.machine import Machine, without_compilation
 from retina.settings import Interval, RunSettings
 from retina.structures import Batch
 from retina.training.checkpoint import save_checkpoint
@@ -27,7 +28,7 @@ from retina.training.progress import Progress, RunLength
 from retina.training.run_log import RunLog
 from retina.training.schedules import Schedule
 from retina.training.signals import StopRequest
-from retina.training.state import RunState
+from retina.training.state import restore_run, run_state
 from retina.training.step import StepTotals, TrainStep, images_of
 from retina.training.tensorboard import Panels
 
@@ -53,13 +54,12 @@ class Trainer:
     """Train ``parts`` for ``length``; everything that a run leaves behind is in ``run_dir``."""
 
     def __init__(
-        self, parts: Parts, settings: RunSettings, length: RunLength, *, run_dir: Path, run_log: RunLog, precision: str
+        self, parts: Parts, settings: RunSettings, length: RunLength, machine: Machine, run_dir: Path, run_log: RunLog
     ) -> None:
-        """Args: ``precision`` resolved: float32, bf16 or fp16."""
         # What is trained, for how long, and where it is told
         self.parts, self.settings, self.length = parts, settings, length
         self.run_dir, self.run_log = run_dir, run_log
-        self.train_step = TrainStep(parts.model, parts.criterion, parts.optimizer, settings.train, precision=precision)
+        self.train_step = TrainStep(parts.model, parts.criterion, parts.optimizer, settings.train, machine)
         # Where the run stands
         self.progress = Progress()
         self.saved: Progress | None = None  # what `last.pt` holds
@@ -80,7 +80,7 @@ class Trainer:
         if self.progress.step >= self.length.num_steps:
             self.run_log.say(
                 f"the run is complete: its {self.length.num_steps} steps are made. "
-                "To go on, raise what ends it: train.epochs, train.max_steps or train.max_images"
+                "To train longer, raise what ends it: train.epochs, train.max_steps or train.max_images"
             )
         with StopRequest(announce=distributed.is_main()) as stop:
             stream = self._stream()
@@ -89,8 +89,10 @@ class Trainer:
                 with self.phases("train"), self.train_step.totals.timed():
                     micro_batches = self._next_step(stream)
                     self.update(micro_batches)
-                if before == 0:
-                    self._show_first_batch(micro_batches[0])
+                if before == 0 and distributed.is_main():
+                    # What the network sees, after augmentation: wrong boxes or colours meet the eye here first.
+                    pictures = batch_pictures(micro_batches[0], self.parts.identity["class_names"])
+                    self.run_log.pictures("train/first_batch", pictures, 0)
                 if self.progress.step == before:
                     self._check_finite()  # a run that skips every update would never come to its next log
                 else:
@@ -111,8 +113,7 @@ class Trainer:
         return self.metrics
 
     @property
-    def epoch(self) -> int:
-        """Return the number of epochs completed."""
+    def epoch(self) -> int:  # completed
         return self.length.epoch(self.progress.step)
 
     def update(self, micro_batches: list[Batch]) -> None:
@@ -176,7 +177,7 @@ class Trainer:
         """Return everything that resuming needs: tensors and plain values only."""
         return {
             **self.parts.identity,
-            **self._state.state_dict(),
+            **run_state(self.progress, self.train_step),
             "metrics": self.metrics,
             "best_metrics": self.best_metrics,
             "bad_images": self.bad_images.state_dict(),
@@ -188,15 +189,10 @@ class Trainer:
         Raises:
             CheckpointError: the checkpoint is of another format, model or optimizer.
         """
-        self._state.load_state_dict(state)
+        restore_run(state, self.progress, self.train_step)
         self.metrics, self.best_metrics = dict(state["metrics"]), dict(state["best_metrics"])
         self.bad_images.load_state_dict(state.get("bad_images", {}))
         self.saved = replace(self.progress)
-
-    @property
-    def _state(self) -> RunState:
-        step = self.train_step
-        return RunState(self.progress, step.model, step.ema, step.optimizer, step.scaler, step.criterion)
 
     def _stream(self) -> Iterator[list[Batch]]:
         """Yield the micro-batches of one step after the other, from where the run stands."""
@@ -215,20 +211,11 @@ class Trainer:
         self.bad_images.note(micro_batches)
         return micro_batches
 
-    def _show_first_batch(self, batch: Batch) -> None:
-        """Show what the network sees, boxes after augmentation: where wrong boxes or colours meet the eye first."""
-        if distributed.is_main():
-            self.run_log.pictures("train/first_batch", batch_pictures(batch, self.parts.identity["class_names"]), 0)
-
     def _due(self, setting: str, before: int) -> bool:
         """Return whether the last step reached an occasion of the interval at ``setting``."""
-        section, name = setting.split(".")
-        return Interval.parse(getattr(getattr(self.settings, section), name)).crossed(
-            self.progress.step,
-            self.length.images_seen(before),
-            self.length.images_seen(self.progress.step),
-            self.length.images_per_epoch,
-        )
+        step, length = self.progress.step, self.length
+        interval = Interval.parse(attrgetter(setting)(self.settings))
+        return interval.crossed(step, length.images_seen(before), length.images_seen(step), length.images_per_epoch)
 
     def _log(self) -> None:
         self._check_finite()
@@ -243,7 +230,7 @@ class Trainer:
                 why="usual causes: a learning rate too high for the batch size, no warm-up, fp16 overflow. "
                 "Nothing was saved after the last good checkpoint.",
                 fix="a lower optimizer.lr, train.max_grad_norm=10, or train.precision=float32; "
-                f"then resume={self.run_dir}",
+                f"then resume with resume={self.run_dir}",
             )
 
     def _write(self, name: str) -> None:
@@ -272,5 +259,5 @@ class Trainer:
             raise Interrupted(
                 f"stopped by signal {number} at step {self.progress.step}; everything is saved",
                 signal_number=number,
-                fix=f"go on with: python train.py resume={self.run_dir}",
+                fix=f"resume with resume={self.run_dir}",
             )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
-from retina.anchors.command import fit_config, network_boxes
-from retina.commands.building import build_assigner
-from retina.config.check import check_config
+from retina.anchors.command import network_boxes
+from retina.build import build
 from retina.config.command import run_command
-from retina.config.compose import compose_config
-from retina.config.schema import SETTINGS_OF
+from retina.config.compose import CONFIGS
 from retina.data.dataset import DetectionDataset
 from retina.settings import ImageSettings
+from tests.jobs import job
 
 
 @pytest.fixture(scope="session")
@@ -58,20 +55,19 @@ def overrides(folder: Path, out: Path, *more: str, splits: tuple[str, ...] = ("t
 
 
 def run(*arguments: str) -> int:
-    return run_command("anchors", fit_config, arguments=list(arguments))
+    return run_command("anchors", arguments)
 
 
 def test_every_data_set_composes_without_a_mistake() -> None:
     for dataset in ("shapes", "coco", "bccd"):
-        config = compose_config("anchors", [f"dataset={dataset}"]).config
-        assert check_config(config, config, primary="anchors", settings=SETTINGS_OF["anchors"]) == []
+        settings, sections = job("anchors", f"dataset={dataset}")
+        assert (settings.fit.search, sections["dataset"]["name"]) == (True, dataset)
 
 
 def test_the_file_and_the_group_of_the_same_name_do_not_meet() -> None:
-    composed = compose_config("anchors", ["anchors=small"])
-    assert composed.choices["anchors"] == "small"
-    assert composed.config.anchors.base_scale == 2.0
-    assert composed.config.fit.goal == "iou"
+    settings, sections = job("anchors", "anchors=small")
+    assert sections["anchors"]["base_scale"] == 2.0
+    assert settings.fit.goal == "iou"
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -87,9 +83,8 @@ def test_better_anchors_are_written_and_training_takes_them(folder, tmp_path, ca
         assert before["boxes"] == after["boxes"] == boxes
         assert after["mean_iou"] > before["mean_iou"] + 0.05
     assert not report["verdict"]["keep"]
-    composed = compose_config("train", ["dataset=bccd", "anchors=fitted"], folders=(_configs(), out))
-    assert check_config(composed.config, composed.config, primary="train", settings=SETTINGS_OF["train"]) == []
-    fitted = build_assigner(composed.config.anchors).anchors
+    _, sections = job("train", "dataset=bccd", "anchors=fitted", folders=(CONFIGS, out))
+    fitted = build(sections["anchors"]).anchors
     assert list(fitted.aspect_ratios) == report["anchors"]["after"]["aspect_ratios"]
     assert fitted.num_per_cell == 9
     text = (out / "anchors" / "fitted.yaml").read_text()
@@ -208,19 +203,3 @@ def test_boxes_that_the_resize_makes_too_thin_are_left_out(folder, tmp_path, cap
     assert run(*overrides(folder, tmp_path, f"dataset.train.annotations={tmp_path}/thin.json", "fit.search=false",
                           "fit.num_pictures=0")) == 0  # fmt: skip
     assert "note: 1 box is thinner than 0.1 px on the network" in capsys.readouterr().out
-
-
-def test_a_mistake_is_told_before_torch_is_loaded(root) -> None:
-    command = [sys.executable, "-X", "importtime", "tools/anchors.py", "fit.gaol=share"]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "did you mean fit.goal?" in done.stderr
-    loaded = re.findall(r"\|\s+(\w+)$", done.stderr, re.MULTILINE)
-    assert "hydra" in loaded
-    assert "torch" not in loaded
-
-
-def _configs() -> Path:
-    from retina.config.compose import CONFIGS
-
-    return CONFIGS

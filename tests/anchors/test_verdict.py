@@ -8,10 +8,10 @@ import yaml
 from retina.anchors import verdict as anchors_file
 from retina.anchors.fit import Gain
 from retina.anchors.verdict import Verdict, anchors_text, refuse_existing, write_anchors
-from retina.commands.building import build_assigner
-from retina.config.compose import compose_config
+from retina.build import build
 from retina.detection.anchors import AnchorGenerator
 from retina.errors import ConfigError
+from tests.jobs import job
 
 FITTED = AnchorGenerator(base_scale=2.5, scales=(1.0, 1.4), aspect_ratios=(0.25, 0.7, 1.9))
 ROWS = [("train before", {"all": {"mean_iou": 0.61, "reached": 0.8, "boxes": 40, "lost": 3}})]
@@ -50,31 +50,34 @@ def test_an_unknown_error_is_null_in_the_report():
 
 
 def test_the_file_holds_the_whole_section_and_says_where_it_comes_from():
-    config = compose_config("anchors", ["dataset=bccd", "anchors.positive_iou=0.6"]).config
-    text = anchors_text(config, FITTED, verdict(Gain(0.05, 0.01)), ROWS, "anchors=mine")
+    settings, sections = job("anchors", "dataset=bccd", "anchors.positive_iou=0.6")
+    text = anchors_text(settings, sections, FITTED, verdict(Gain(0.05, 0.01)), ROWS, "anchors=mine")
     assert text.splitlines()[0] == "# python train.py dataset=bccd anchors=mine"
     assert "# train before: mean best IoU 0.6100, 80.00 % of 40 boxes reach 0.6, 3 lost" in text
     assert "# Anchors fitted to bccd train, sides 416/555 px." in text
     node = yaml.safe_load(text)
     assert node["aspect_ratios"] == [0.25, 0.7, 1.9]
-    assert set(node) == set(config.anchors)
-    assigner = build_assigner(node)
+    assert set(node) == set(sections["anchors"])
+    assigner = build(node)
     assert (assigner.positive_iou, assigner.anchors.base_scale) == (0.6, 2.5)
 
 
 def test_an_option_is_made_once_and_never_overwritten(tmp_path, monkeypatch, capsys):
     (tmp_path / "configs" / "anchors").mkdir(parents=True)
-    config = compose_config("anchors", ["save_as=mine"]).config
+    settings, sections = job("anchors", "save_as=mine", f"out={tmp_path / 'out'}")
     monkeypatch.setattr(anchors_file, "CONFIGS", tmp_path / "configs")
     refuse_existing("mine")
     refuse_existing(None)
-    write_anchors(config, FITTED, verdict(Gain(0.05, 0.01)), ROWS, tmp_path / "out")
+
+    def write() -> None:
+        write_anchors(settings, sections, FITTED, verdict(Gain(0.05, 0.01)), ROWS)
+
+    write()
     mine = tmp_path / "configs" / "anchors" / "mine.yaml"
     assert mine.read_text().startswith("# python train.py dataset=shapes anchors=mine\n")
     assert "python train.py anchors=mine" in capsys.readouterr().out
     mine.write_text("other")
-    for call in (lambda: refuse_existing("mine"),
-                 lambda: write_anchors(config, FITTED, verdict(Gain(0.05, 0.01)), ROWS, tmp_path / "out")):  # fmt: skip
+    for call in (lambda: refuse_existing("mine"), write):
         with pytest.raises(ConfigError, match="save_as=mine would overwrite"):
             call()
     assert mine.read_text() == "other"

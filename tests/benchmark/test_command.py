@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 
-from retina.benchmark.command import PLAIN, canvas_of, measure_config, num_images, prepare, switched_off
+from retina.benchmark.command import PLAIN, Measured, canvas_of, num_images, prepare, switched_off
 from retina.benchmark.speed import Variant
 from retina.benchmark.steps import Detection, TrainStep
-from retina.config.check import check_config
-from retina.config.compose import compose_config
-from retina.config.schema import SETTINGS_OF
+from retina.config.command import call_command
+from retina.settings import EvalSettings, ImageSettings, RunSettings, TrainSettings
+from tests.jobs import job, tree_of
 
 TINY = [
     "image.short_side=96", "image.long_side=128", "train.batch_size=2", "eval.batch_size=1", "train.device=cpu",
@@ -25,64 +23,62 @@ TINY = [
 ]  # fmt: skip
 
 
-def _config(*overrides: str):
-    return compose_config("benchmark", [*TINY, *overrides]).config
+def measured(*overrides: str) -> Measured:
+    settings, sections = job("benchmark", *TINY, *overrides)
+    return Measured(settings, sections, settings.benchmark.num_boxes, settings.benchmark.num_classes)
 
 
 def test_every_recipe_is_measured_without_its_data() -> None:
     for dataset in ("shapes", "coco", "bccd", "custom"):
-        config = compose_config("benchmark", [f"dataset={dataset}"]).config
-        assert check_config(config, config, primary="benchmark", settings=SETTINGS_OF["benchmark"]) == []
+        assert job("benchmark", f"dataset={dataset}")[1]["dataset"]["name"] == dataset
 
 
 def test_settings_of_the_benchmark_are_those_of_training_and_its_own() -> None:
-    train, benchmark = (OmegaConf.to_container(compose_config(name).config) for name in ("train", "benchmark"))
+    train, benchmark = tree_of("train"), tree_of("benchmark")
     own = benchmark.pop("benchmark")
     assert benchmark == train
     assert set(own) == {"num_boxes", "num_classes", "repeats", "memory"}
 
 
 def test_every_fast_path_that_is_on_can_be_switched_off() -> None:
-    assert switched_off(_config("dataset=coco")) == PLAIN
-    config = _config("dataset=coco", "anchors.assign=dense")
-    assert switched_off(config) == {name: value for name, value in PLAIN.items() if name != "anchors.assign"}
+    assert switched_off(measured("dataset=coco")) == PLAIN
+    dense = measured("dataset=coco", "anchors.assign=dense")
+    assert switched_off(dense) == {name: value for name, value in PLAIN.items() if name != "anchors.assign"}
 
 
 def test_a_loss_without_the_switch_is_left_as_it_is() -> None:
-    config = _config("dataset=coco")
-    config.loss.classification = {"_target_": "torch.nn.BCEWithLogitsLoss"}
-    assert set(PLAIN) - set(switched_off(config)) == {"loss.classification.implementation"}
+    other = measured("dataset=coco")
+    other.sections["loss"]["classification"] = {"_target_": "torch.nn.BCEWithLogitsLoss"}
+    assert set(PLAIN) - set(switched_off(other)) == {"loss.classification.implementation"}
 
 
 @pytest.mark.parametrize(
     ("short", "long", "canvas"), [(800, 1333, (800, 1088)), (512, 512, (512, 512)), (100, 133, (128, 160))]
 )
 def test_images_are_four_by_three_and_padded(short: int, long: int, canvas: tuple[int, int]) -> None:
-    assert canvas_of({"image": {"short_side": short, "long_side": long}}) == canvas
+    assert canvas_of(RunSettings(image=ImageSettings(short, long))) == canvas
 
 
 def test_a_step_is_one_micro_batch() -> None:
-    sections = {"train": {"batch_size": 16, "accumulate": 4}, "eval": {"batch_size": 8}}
-    assert num_images(sections, Variant("train", "float32")) == 4
-    assert num_images(sections, Variant("detect", "float32")) == 8
+    settings = RunSettings(train=TrainSettings(batch_size=16, accumulate=4), eval=EvalSettings(batch_size=8))
+    assert num_images(settings, Variant("train", "float32")) == 4
+    assert num_images(settings, Variant("detect", "float32")) == 8
 
 
 @pytest.mark.parametrize("changes", [{}, *({path: value} for path, value in PLAIN.items())], ids=str)
 def test_a_step_without_a_fast_path_gives_the_same_loss(changes) -> None:
-    written = OmegaConf.to_yaml(_config(), resolve=True)
-    losses = [prepare(written, Variant("train", "float32", change))() for change in ({}, changes)]
+    losses = [prepare(measured(), Variant("train", "float32", change))() for change in ({}, changes)]
     torch.testing.assert_close(losses[0], losses[1], rtol=1e-5, atol=1e-6)
 
 
 def test_only_frozen_batch_norm_has_a_folded_form_to_switch_off() -> None:
     fold = "model.backbone.fold_norm"
-    assert set(switched_off(_config())) == {*PLAIN} - {fold}
-    assert set(switched_off(_config("model.norm=frozen_bn"))) == {*PLAIN}
+    assert set(switched_off(measured())) == {*PLAIN} - {fold}
+    assert set(switched_off(measured("model.norm=frozen_bn"))) == {*PLAIN}
 
 
 def test_what_is_switched_off_is_off() -> None:
-    written = OmegaConf.to_yaml(_config(), resolve=True)
-    step = prepare(written, Variant("train", "float32", dict(PLAIN)))
+    step = prepare(measured(), Variant("train", "float32", dict(PLAIN)))
     assert isinstance(step, TrainStep)
     assert step.assigner.assign == "dense"
     assert step.criterion.classification.implementation == "plain"
@@ -92,14 +88,14 @@ def test_what_is_switched_off_is_off() -> None:
 
 
 def test_weights_stay_from_step_to_step() -> None:
-    step = prepare(OmegaConf.to_yaml(_config(), resolve=True), Variant("train", "float32"))
+    step = prepare(measured(), Variant("train", "float32"))
     before = [parameter.clone() for parameter in step.model.parameters()]
     step()
     assert all(map(torch.equal, before, step.model.parameters()))
 
 
 def test_detection_finds_the_synthetic_objects() -> None:
-    detection = prepare(OmegaConf.to_yaml(_config(), resolve=True), Variant("detect", "float32"))
+    detection = prepare(measured(), Variant("detect", "float32"))
     assert isinstance(detection, Detection)
     (found,) = detection()
     assert len(found) >= 4
@@ -108,27 +104,17 @@ def test_detection_finds_the_synthetic_objects() -> None:
 
 def test_the_table_has_a_row_for_every_variant(capsys, monkeypatch, tmp_path) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("retina.benchmark.command.convolution_peak", lambda device, autocast: 1e11)
-    measure_config(_config())
+    monkeypatch.setattr("retina.benchmark.command.convolution_peak", lambda machine: 1e11)
+    call_command("benchmark", TINY)
     shown = capsys.readouterr().out
     rows = [line.split("|")[1].strip() for line in shown.splitlines() if line.startswith("| ")]
     assert rows == [
-        "what", "train", *(f"train {path}={str(value).lower()}" for path, value in switched_off(_config()).items()),
+        "what", "train", *(f"train {path}={str(value).lower()}" for path, value in switched_off(measured()).items()),
         "detect", "detect model.box_tower=dense", "detect train.channels_last=false",
     ]  # fmt: skip
     assert "2 image(s) of 96 x 128 a step, 4 objects an image, 3 classes" in shown
     assert "100 GFLOP/s in float32" in shown
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_mistake_is_told_before_torch_is_loaded(root) -> None:
-    command = [sys.executable, "-X", "importtime", "tools/benchmark.py", "benchmark.num_boxs=3"]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "did you mean benchmark.num_boxes?" in done.stderr
-    loaded = re.findall(r"\|\s+(\w+)$", done.stderr, re.MULTILINE)
-    assert "hydra" in loaded
-    assert "torch" not in loaded
 
 
 @pytest.mark.slow

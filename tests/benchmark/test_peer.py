@@ -5,14 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from retina.benchmark.peer import (
-    PeerDetection,
-    PeerTrainStep,
-    build_peer,
-    peer_images,
-    peer_targets,
-    torchvisions_name,
-)
+from benchmarks.peer import PeerDetection, PeerTrainStep, build_peer, peer_images, peer_targets, torchvisions_name
 from retina.benchmark.steps import Detection, without_progress
 from retina.detection.postprocess import PostProcess
 from retina.training.optimizers import build_sgd

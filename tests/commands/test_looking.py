@@ -12,21 +12,21 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from retina.commands import runs
-from retina.commands.building import Machine, build_assigner, build_criterion, build_data_folder, build_node
-from retina.commands.looking import Amount, build_loss_lab, chosen_images
-from retina.config.compose import compose_config
-from retina.config.resume import compose_resumed
+from retina.build import build
+from retina.commands.assemble import build_criterion
+from retina.config.command import call_command
 from retina.lab import look
+from retina.lab.looking import Amount, build_loss_lab, chosen_images
 from retina.settings import ImageSettings
 from retina.training.checkpoint import load_checkpoint
+from tests.jobs import CPU, job
 
 # Batch norm, an average and a loss with a memory: whatever looking could disturb.
 RUN = ("model.norm=bn", "train.ema_decay=0.5", "loss/classification=ghm_c", "loss/box=wiou_v3", "train.max_steps=4")
 
 
 def train(small, folder: Path, *overrides: str) -> dict[str, Any]:
-    runs.train(compose_config("train", [*small, *RUN, f"run_dir={folder}", *overrides]).config)
+    call_command("train", [*small, *RUN, f"run_dir={folder}", *overrides])
     return load_checkpoint(folder / "checkpoints" / "last.pt")
 
 
@@ -71,7 +71,7 @@ def test_a_run_that_is_looked_at_ends_with_the_same_weights_bit_for_bit(folders)
 def test_a_run_that_was_looked_at_goes_on_as_one_that_was_not(small, folders, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(look, "panel_classes", quick_panels)
     whole = train(small, tmp_path / "whole", "schedule.warmup=0", "schedule=multistep")
-    runs.train(compose_resumed(str(folders["parts"]), [f"resume={folders['parts']}", "train.max_steps=4"]))
+    call_command("train", [f"resume={folders['parts']}", "train.max_steps=4"])
     parts = load_checkpoint(folders["parts"] / "checkpoints" / "last.pt")
     for name in ("model", "ema", "criterion"):
         assert all(map(torch.equal, tensors(whole[name]), tensors(parts[name]))), name
@@ -109,15 +109,15 @@ def test_images_with_objects_are_spread_over_the_set_and_always_the_same() -> No
 
 
 def test_every_chosen_image_comes_once(small) -> None:
-    config = compose_config("train", list(small)).config
-    dataset = build_data_folder(config.dataset).open("val")
+    _, sections = job("train", *small)
+    dataset = build(sections["dataset"]).open("val")
     lab = build_loss_lab(
         dataset,
         image=ImageSettings(64, 64),
-        assigner=build_assigner(config.anchors),
-        criterion=build_criterion(config),
-        postprocess=build_node(config.postprocess),
-        machine=Machine(torch.device("cpu"), "float32"),
+        assigner=build(sections["anchors"]),
+        criterion=build_criterion(sections["loss"]),
+        postprocess=build(sections["postprocess"]),
+        machine=CPU,
         amount=Amount(3, batch_size=2),
     )
     for _ in range(2):
@@ -135,11 +135,12 @@ def test_training_does_not_load_matplotlib_until_a_panel_is_drawn(root) -> None:
                 names |= {node.module, *(f"{node.module}.{name.name}" for name in node.names)}
         return names
 
-    seen, waiting = set(), ["retina.commands.runs"]
+    seen, waiting = set(), ["retina.commands.train"]
     while waiting:
         module = waiting.pop()
         if module not in seen and root.joinpath(*module.split(".")).with_suffix(".py").is_file():
             seen.add(module)
             waiting += imports(module)
             assert not {name.split(".")[0] for name in imports(module)} & {"matplotlib", "jinja2"}, module
-    assert {"retina.lab.diagnosis", "retina.drawing.figures", "retina.training.trainer"} <= seen
+    assert {"retina.drawing.samples", "retina.training.trainer"} <= seen
+    assert not any(module.startswith(("retina.lab", "retina.anchors", "retina.doctor")) for module in seen)

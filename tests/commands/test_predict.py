@@ -1,11 +1,8 @@
 from __future__ import annotations
 
 import json
-import runpy
-import sys
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 
 import cv2
 import numpy as np
@@ -13,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from retina.commands.predict import Predictor, find_images, predict_images
+from retina.commands.predict import find_images, predict_images
+from retina.config.command import call_command
 from retina.data.augment import Augment
 from retina.data.collate import Collate
 from retina.data.dataset import DetectionDataset
@@ -21,14 +19,15 @@ from retina.data.samplers import SampleKey
 from retina.detection.anchors import AnchorGenerator
 from retina.detection.assign import Assigner
 from retina.detection.postprocess import PostProcess
+from retina.detector import Detector
 from retina.drawing.colours import class_color
 from retina.errors import ConfigError, DataError, RetinaError
 from retina.evaluation.evaluate import Evaluator
 from retina.models.backbones.resnet import ResNet
 from retina.models.retinanet import build_retinanet
+from retina.settings import ImageSettings
 from retina.structures import Detections, Predictions
-
-CPU = torch.device("cpu")
+from tests.jobs import CPU
 
 
 class Nothing(nn.Module):
@@ -39,24 +38,25 @@ class Nothing(nn.Module):
         return Predictions(torch.zeros(1, 1, 2), torch.zeros(1, 1, 4), [(1, 1)])
 
 
-def two_boxes(predictions: Predictions, anchors: torch.Tensor, sizes: torch.Tensor) -> list[Detections]:
+def two_boxes(predictions: Predictions, anchors: torch.Tensor, sizes: torch.Tensor, **_) -> list[Detections]:
     """Find the right half of every image, and weakly the lower half, in pixels of the network's input."""
     height, width = sizes[0].tolist()
     boxes = torch.tensor([[width / 2, 0, width, height], [0, height / 2, width, height]])
     return [Detections(boxes, torch.tensor([0.75, 0.125]), torch.tensor([1, 0]))]
 
 
+def detector_of(model: nn.Module, assigner: Assigner, postprocess, image: ImageSettings, names, ids) -> Detector:
+    return Detector(
+        model=model.eval(), assigner=assigner, postprocess=postprocess, image=image, class_names=names,
+        category_ids=ids, machine=CPU, path=Path("run/checkpoints/best.pt"), dataset={}, config="", statistics={},
+    )  # fmt: skip
+
+
 @pytest.fixture
-def predictor() -> Predictor:
-    return Predictor(
-        model=Nothing(),
-        augment=Augment([], short_side=64, long_side=128, seed=0),
-        anchors=lambda grid_sizes, device: torch.zeros(1, 4),
-        postprocess=two_boxes,
-        class_names=("cell", "größe"),
-        category_ids=(3, 7),
-        device=CPU,
-    )
+def predictor() -> Detector:
+    image = ImageSettings(short_side=64, long_side=128, reduced_decoding=False)
+    one_anchor = Assigner(AnchorGenerator(strides=(8,), scales=(1.0,), aspect_ratios=(1.0,)))
+    return detector_of(Nothing(), one_anchor, two_boxes, image, ("cell", "größe"), (3, 7))
 
 
 @pytest.fixture
@@ -123,11 +123,11 @@ def test_the_images_are_never_overwritten(predictor, photos):
 
 @pytest.mark.parametrize(
     ("source", "message"),
-    [(None, "source is not given"), ("nowhere", "no such file or folder: source=.*nowhere"), ("", "no images in the")],
+    [("nowhere", "no such file or folder: source=.*nowhere"), ("", "no images in the")],
 )
 def test_a_source_without_images_is_told(tmp_path, source, message):
     with pytest.raises(RetinaError, match=message):
-        find_images(None if source is None else tmp_path / source)
+        find_images(tmp_path / source)
 
 
 def test_prediction_and_evaluation_find_the_same(tmp_path, annotations_file, instances):
@@ -146,16 +146,13 @@ def test_prediction_and_evaluation_find_the_same(tmp_path, annotations_file, ins
         fpn_channels=16,
         tower_channels=16,
     )
-    found_by = {
-        "postprocess": PostProcess(score_threshold=0.0, max_detections=20),
-        "anchors": anchors,
-        "device": CPU,
-    }
-    augment = Augment([], short_side=90, long_side=160, seed=0)  # neither side a multiple of 32
+    postprocess = PostProcess(score_threshold=0.0, max_detections=20)
+    image = ImageSettings(short_side=90, long_side=160, reduced_decoding=False)  # neither side a multiple of 32
+    augment = Augment([], **image.one_size, seed=0)
     samples = [augment.transform(dataset.sample(i), SampleKey(0, i)) for i in range(3)]
     loader = [Collate(Assigner(anchors))([sample]) for sample in samples]
-    evaluation = Evaluator(loader=loader, dataset=dataset, **found_by)(model)
-    predictor = Predictor(model=model, augment=augment, class_names="abc", category_ids=(3, 7, 90), **found_by)
+    evaluation = Evaluator(loader=loader, dataset=dataset, postprocess=postprocess, anchors=anchors, machine=CPU)(model)
+    predictor = detector_of(model, Assigner(anchors), postprocess, image, "abc", (3, 7, 90))
     for i, image_id in enumerate(dataset.image_ids.tolist()):
         alone, together = predictor(dataset.sample(i).image), evaluation.detections[image_id]
         assert len(alone) == 20
@@ -164,38 +161,33 @@ def test_prediction_and_evaluation_find_the_same(tmp_path, annotations_file, ins
         assert alone.labels.tolist() == together.labels.tolist()
 
 
-@pytest.fixture
-def run_tool(root: Path, monkeypatch, predictor):
-    """Run ``tools/predict.py`` with stand-ins for the command line and for the checkpoint."""
+def test_the_command_reads_a_checkpoint_and_writes_what_it_finds(predictor, photos, tmp_path, monkeypatch, capsys):
+    asked = []
 
-    def run(**settings) -> None:
-        values = {"ckpt": "runs/mine", "source": None, "out": "predictions", "score_threshold": 0.3, **settings}
-        command, runs = ModuleType("command"), ModuleType("runs")
-        command.run_command = lambda name, function: function(SimpleNamespace(**values))
-        runs.load_predictor = lambda config: replace(predictor, category_ids=(1, 2))
-        monkeypatch.setitem(sys.modules, "retina.config.command", command)
-        monkeypatch.setitem(sys.modules, "retina.commands.runs", runs)
-        with pytest.raises(SystemExit):
-            runpy.run_path(str(root / "tools" / "predict.py"), run_name="__main__")
+    def load(ckpt: str, *, machine) -> Detector:
+        asked.append((ckpt, machine))
+        return replace(predictor, category_ids=(1, 2))
 
-    return run
-
-
-def test_the_tool_reads_a_checkpoint_and_writes_what_it_finds(run_tool, photos, tmp_path, capsys):
-    run_tool(source=str(photos), out=str(tmp_path / "out"))
-    entries = json.loads((tmp_path / "out" / "detections.json").read_text(encoding="utf-8"))
+    monkeypatch.setattr(Detector, "load", load)
+    out = tmp_path / "out"
+    words = [f"ckpt={tmp_path}", f"source={photos}", f"out={out}", "device=cpu", "precision=float32"]
+    summary = call_command("predict", words)
+    assert asked == [(str(tmp_path), CPU)]
+    entries = json.loads((out / "detections.json").read_text(encoding="utf-8"))
     assert [entry["category_id"] for entry in entries] == [2, 1, 2, 1]
+    assert (summary.out, summary.num_detections) == (out, 4)
     assert "4 detections on 2 images" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("words", "message"),
     [
-        ({"ckpt": None}, "ckpt is not given"),
-        ({"source": None}, "source is not given"),
-        ({"score_threshold": 30}, r"score_threshold must lie in \[0, 1\], got 30"),
+        (["ckpt=null", "source=."], "ckpt must be given"),
+        (["ckpt=.", "source=null"], "source must be given"),
+        (["ckpt=.", "source=.", "score_threshold=30"], "score_threshold must be between 0 and 1, got 30"),
     ],
 )
-def test_the_tool_tells_what_is_missing_before_it_loads_a_model(run_tool, settings, message):
+def test_what_is_missing_is_told_before_a_model_is_loaded(words, message, monkeypatch):
+    monkeypatch.setattr(Detector, "load", lambda *_, **__: pytest.fail("loaded"))
     with pytest.raises(ConfigError, match=message):
-        run_tool(**settings)
+        call_command("predict", words)

@@ -13,12 +13,11 @@ import pytest
 import torch
 import yaml
 
-from retina.command_settings import EvaluateSettings
-from retina.commands import runs
-from retina.config.compose import compose_config
-from retina.data.images import read_shrunk
+from retina.config.command import call_command
+from retina.detector import Detector
 from retina.errors import CheckpointError, ConfigError, DataError
 from retina.training.checkpoint import load_checkpoint, save_checkpoint
+from tests.jobs import CPU
 
 # An untrained network: every anchor's score is about 0.01, so the threshold lets a fixed number of boxes through.
 ONE_STEP = (
@@ -36,7 +35,7 @@ ONE_STEP = (
 def run_dir(small, tmp_path_factory) -> Path:
     """A run of one step on the shapes."""
     folder = tmp_path_factory.mktemp("runs") / "mine"
-    runs.train(compose_config("train", [*small, *ONE_STEP, f"run_dir={folder}"]).config)
+    call_command("train", [*small, *ONE_STEP, f"run_dir={folder}"])
     return folder
 
 
@@ -70,10 +69,8 @@ def write_annotations(shapes, tmp_path) -> Callable[..., Path]:
     return write
 
 
-def evaluate(*overrides: str) -> None:
-    config = compose_config("evaluate", [*overrides, "workers=0", "precision=float32", "device=cpu"]).config
-    EvaluateSettings(**{name: value for name, value in config.items() if name != "dataset"})
-    runs.evaluate(config)
+def evaluate(*words: str) -> None:
+    call_command("evaluate", [*words, "workers=0", "precision=float32", "device=cpu"])
 
 
 def custom(shapes: Path, annotations: Path) -> list[str]:
@@ -158,20 +155,19 @@ def test_a_results_file_is_scored_without_a_model(shapes, tmp_path, capsys):
 
 
 def test_a_predictor_finds_in_a_picture_what_the_evaluation_found(run_dir, state, shapes):
-    config = compose_config("predict", [f"ckpt={run_dir}", "source=x", "device=cpu", "precision=float32"]).config
-    predictor = runs.load_predictor(config)
-    assert not predictor.model.training
-    assert (predictor.class_names, predictor.category_ids) == (state["class_names"], state["category_ids"])
+    detector = Detector.load(run_dir, machine=CPU)
+    assert not detector.model.training
+    assert (detector.class_names, detector.category_ids) == (state["class_names"], state["category_ids"])
     images = json.loads((shapes / "annotations" / "instances_val2017.json").read_text())["images"]
     # 128 px for an input of 64: decoded at half the size, as evaluation does.
-    path = str(shapes / "val2017" / images[2]["file_name"])
-    image, original_size = read_shrunk(path, "an image", shrink=predictor.augment.shrink)
-    assert (image.shape, original_size) == ((64, 64, 3), (128, 128))
-    found = predictor(image, original_size=original_size)
+    path = shapes / "val2017" / images[2]["file_name"]
+    stored, seen = detector.read(path)
+    assert (stored.shape, seen.shape) == ((128, 128, 3), (64, 64, 3))
+    found = detector(path)
     expected = [entry for entry in read(run_dir / "eval" / "val")[1] if entry["image_id"] == images[2]["id"]]
     assert len(found) == len(expected) == 10
     torch.testing.assert_close(found.scores, torch.tensor([entry["score"] for entry in expected]))
-    assert [predictor.category_ids[label] for label in found.labels] == [entry["category_id"] for entry in expected]
+    assert [detector.category_ids[label] for label in found.labels] == [entry["category_id"] for entry in expected]
     corners = torch.tensor([entry["bbox"][:2] for entry in expected], dtype=torch.float64)
     torch.testing.assert_close(found.boxes[:, :2], corners, atol=1e-3, rtol=0)
 
@@ -217,14 +213,16 @@ def test_a_strangers_checkpoint_is_refused_and_runs_nothing(stranger, tmp_path, 
     if isinstance(stranger["config"], str):
         stranger["config"] = stranger["config"].replace("{marker}", str(tmp_path / "marker"))
     save_checkpoint(tmp_path / "stranger.pt", stranger)
-    config = compose_config(command, [f"ckpt={tmp_path / 'stranger.pt'}"]).config
+    (tmp_path / "photo.png").touch()
+    more = [] if command == "evaluate" else [f"source={tmp_path / 'photo.png'}", f"out={tmp_path / 'out'}"]
     with pytest.raises(CheckpointError, match=message) as caught:
-        runs.evaluate(config) if command == "evaluate" else runs.load_predictor(config)
+        call_command(command, [f"ckpt={tmp_path / 'stranger.pt'}", *more])
     assert caught.value.exit_status == 3
     assert not (tmp_path / "marker").exists()
 
 
-def test_a_data_set_of_an_unlisted_kind_is_asked_for(stranger, tmp_path):
+def test_a_data_set_of_an_unlisted_kind_is_asked_for(state, tmp_path):
+    stranger = dict(state)
     changed_config(lambda tree: tree.update(dataset={"_target_": "mine.Dataset", "name": "mine"}))(stranger)
     save_checkpoint(tmp_path / "stranger.pt", stranger)
     with pytest.raises(ConfigError, match="trained on a data set 'mine' of a kind that is not rebuilt") as caught:
@@ -234,7 +232,7 @@ def test_a_data_set_of_an_unlisted_kind_is_asked_for(stranger, tmp_path):
 
 def test_settings_of_the_command_are_named_as_they_are_typed(run_dir):
     with pytest.raises(ConfigError, match="^error: precision=fp16 needs a GPU"):
-        runs.evaluate(compose_config("evaluate", [f"ckpt={run_dir}", "device=cpu", "precision=fp16"]).config)
+        call_command("evaluate", [f"ckpt={run_dir}", "device=cpu", "precision=fp16"])
 
 
 # Runs that are refused before anything is made
@@ -243,7 +241,7 @@ def test_settings_of_the_command_are_named_as_they_are_typed(run_dir):
 def test_a_batch_that_cannot_be_split_is_refused_with_the_nearest_that_can(small, tmp_path):
     overrides = [*small, "train.batch_size=8", "train.accumulate=3", f"run_dir={tmp_path / 'run'}"]
     with pytest.raises(ConfigError, match=r"train\.batch_size=8 cannot be divided by 1 ranks x train\.acc") as caught:
-        runs.train(compose_config("train", overrides).config)
+        call_command("train", overrides)
     assert caught.value.fix == "train.batch_size=9"
     assert not (tmp_path / "run").exists()
 
@@ -266,6 +264,6 @@ def test_training_and_validation_with_different_categories_are_refused(
     ]
     others = [override for override in small if not override.startswith("dataset")]
     with pytest.raises(ConfigError, match="have different categories") as caught:
-        runs.train(compose_config("train", [*others, *dataset, f"run_dir={tmp_path / 'run'}"]).config)
+        call_command("train", [*others, *dataset, f"run_dir={tmp_path / 'run'}"])
     assert "red circle" in str(caught.value)
     assert not (tmp_path / "run").exists()

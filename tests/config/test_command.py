@@ -130,6 +130,16 @@ def test_a_folder_of_one_s_own_adds_options(tmp_path: Path, runs: Runs) -> None:
     assert run_command("train", ["-cd", str(tmp_path / "nowhere"), "experiment=tiny"]) == 2
 
 
+@pytest.mark.parametrize("words", [[], ["-m", "train.seed=1,2"], ["hydra.verbose=true"]], ids=str)
+def test_a_data_set_without_a_recipe_takes_that_of_custom_data(tmp_path: Path, runs: Runs, root, words) -> None:
+    (tmp_path / "mine" / "dataset").mkdir(parents=True)
+    text = (root / "configs" / "dataset" / "shapes.yaml").read_text()
+    (tmp_path / "mine" / "dataset" / "other.yaml").write_text(text)
+    assert run_command("train", ["-cd", str(tmp_path / "mine"), "dataset=other", *words]) == 0
+    assert {settings.train.epochs for settings in runs.settings} == {30}  # of configs/recipe/custom.yaml
+    assert len(runs.settings) == (2 if "-m" in words else 1)
+
+
 def _start(*line: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(
@@ -249,6 +259,7 @@ def test_a_resumed_run_composes_nothing(empty_folder: Path, runs: Runs, composed
 def test_words_from_python_are_those_of_the_command_line(runs: Runs) -> None:
     call_command("train", ["train.seed=4"])
     assert runs.settings[0].train.seed == 4
+    assert runs.command_lines == [["train", "train.seed=4"]]
     with pytest.raises(ConfigError, match="optimizer.lr must be a number"):
         call_command("train", ["optimizer.lr=fast"])
     with pytest.raises(LookupError, match="there is no command 'tarin'"):
@@ -278,7 +289,7 @@ def test_a_setting_may_be_typed_by_its_former_name(runs: Runs, capsys) -> None:
     assert run_command("train", ["loss/box=sum", "+loss.box.terms.l1.focal_gamma=1"]) == 2
     told = capsys.readouterr().err
     assert "there is no setting loss.box.terms.l1.focal_gamma" in told
-    assert "loss.focal_gamma" in told
+    assert "did you mean loss.focal_gamma?" in told
 
 
 # Hydra's own features

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from retina.config.saved import loss_config_from, model_config_from
+from retina.build import build
+from retina.config.compose import CONFIGS
+from retina.config.saved import is_listed, loss_config_from, model_config_from
 from retina.config.sections import as_text
+from retina.config.signatures import defined_names
 from retina.errors import CheckpointError
-from tests.jobs import job
+from tests.jobs import job, tree_of
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +54,13 @@ def test_a_data_set_of_the_user_s_own_is_reduced_to_its_name(text: str) -> None:
 
 @pytest.mark.parametrize("name", ["voc", "yolo", "csv"])
 def test_a_data_set_of_another_format_is_rebuilt(name: str) -> None:
-    config = compose_config("train", [f"dataset={name}", "dataset.root=/data/mine"]).config
-    node = model_config_from(OmegaConf.to_yaml(config, resolve=True))["dataset"]
+    node = model_config_from(as_text(*job("train", f"dataset={name}", "dataset.root=/data/mine")))["dataset"]
     assert (node["name"], node["root"]) == (name, "/data/mine")
-    assert isinstance(listed_target("dataset", node["_target_"]), type)
+    assert build(node).root == "/data/mine"
+
+
+def backbone(tree: dict[str, Any], target: str) -> None:
+    tree["model"]["backbone"]["_target_"] = target
 
 
 BAD: list[tuple[str, Callable[[dict[str, Any]], object]]] = [
@@ -62,6 +71,22 @@ BAD: list[tuple[str, Callable[[dict[str, Any]], object]]] = [
     ("no target", lambda t: t["model"].pop("_target_")),
     ("a nested target", lambda t: t["model"]["backbone"].update(_target_="os.system")),
     ("a nested listed target", lambda t: t["model"]["backbone"].update(_target_=t["model"]["_target_"])),
+    ("a backbone less", lambda t: t["model"].pop("backbone")),
+    ("a backbone that is no mapping", lambda t: t["model"].update(backbone="resnet")),
+    ("a backbone that is a list", lambda t: t["model"].update(backbone=[t["model"]["backbone"]])),
+    ("the kind of a backbone itself", lambda t: backbone(t, "retina.models.backbones.backbone.Backbone")),
+    ("a function beside the backbones", lambda t: backbone(t, "retina.models.backbones.backbone.load_pretrained")),
+    ("a class beside the backbones", lambda t: backbone(t, "retina.models.backbones.blocks.BasicBlock")),
+    ("a backbone through imports", lambda t: backbone(t, "retina.models.backbones.resnet.torch.hub.load")),
+    ("a backbone imported elsewhere", lambda t: backbone(t, "retina.models.retinanet.ResNet")),
+    ("a backbone of another package", lambda t: backbone(t, "torchvision.models.resnet18")),
+    ("a backbone that is not there", lambda t: backbone(t, "retina.models.backbones.resnet.Nowhere")),
+    ("a backbone by a path", lambda t: backbone(t, "retina.models.backbones../../../evil.ResNet")),
+    ("a member of a backbone", lambda t: backbone(t, "retina.models.backbones.resnet.ResNet.load")),
+    ("a backbone of no name", lambda t: backbone(t, "")),
+    ("weights of a backbone", lambda t: t["model"]["backbone"].update(weights="evil.pt")),
+    ("a partial backbone", lambda t: t["model"]["backbone"].update(_partial_=True)),
+    ("a target inside a backbone", lambda t: t["model"]["backbone"].update(depth={"_target_": "os.system"})),
     ("a target in a list", lambda t: t["anchors"].update(strides=[{"_target_": "os.system"}])),
     ("positional arguments", lambda t: t["postprocess"].update(_args_=[1])),
     ("a partial", lambda t: t["postprocess"].update(_partial_=True)),
@@ -95,24 +120,55 @@ def test_text_that_is_no_configuration_is_refused() -> None:
             model_config_from(text)
 
 
-def test_every_listed_name_leads_to_what_is_defined_there() -> None:
-    names = [(section, name) for section, targets in [*ALLOWED_TARGETS.items(), *LOSS_TARGETS.items()]
-             for name in targets]  # fmt: skip
-    assert len(names) >= 30
-    for section, name in names:
-        found = listed_target(section, name)
-        assert f"{found.__module__}.{found.__qualname__}" == name
+@pytest.mark.parametrize("section", ["model", "anchors", "dataset", "loss.classification", "loss.box"])
+def test_every_class_of_the_configurations_is_listed_where_it_stands_and_nowhere_else(section: str) -> None:
+    files = sorted((CONFIGS / section.replace(".", "/")).glob("*.yaml"))
+    nodes = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in files]
+    targets = {node["_target_"] for node in nodes if "_target_" in node}
+    assert targets
+    for target in targets:
+        found = [name for name in KINDS if is_listed(name, target)]
+        assert found == [section], target
 
 
-def test_a_listed_name_that_was_replaced_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("retina.detection.postprocess.PostProcess", print)
-    with pytest.raises(CheckpointError, match="not defined there"):
-        listed_target("postprocess", "retina.detection.postprocess.PostProcess")
+def test_the_standard_backbone_is_listed_and_what_else_its_package_defines_is_not() -> None:
+    assert is_listed("model.backbone", "retina.models.backbones.resnet.ResNet")
+    beside = [f"retina.models.backbones.blocks.{name}" for name in defined_names("retina.models.backbones.blocks")]
+    assert beside
+    assert not any(is_listed("model.backbone", name) for name in beside)
 
 
-def test_a_name_of_another_section_is_refused() -> None:
-    with pytest.raises(CheckpointError, match="not listed"):
-        listed_target("model", "retina.detection.postprocess.PostProcess")
+KINDS = ("model", "model.backbone", "anchors", "postprocess", "dataset", "loss.classification", "loss.box")
+UNLISTED = [
+    "os.system",
+    "retina.detection.losses.box.torch.hub.load",
+    "retina.detection.losses.box.BoxLoss",
+    "retina.detection.losses.classification.ClassificationLoss",
+    "retina.data.folders.DataFolder",
+    "retina.detection.losses.weighted.L1Loss",  # only imported there
+    "retina.detection.losses",
+    "retina.detection.lossesX.L1Loss",
+    "",
+    None,
+    ["retina.detection.losses.box.L1Loss"],
+]
+
+
+@pytest.mark.parametrize("target", UNLISTED, ids=str)
+@pytest.mark.parametrize("section", KINDS)
+def test_what_is_not_of_the_section_s_kind_or_not_defined_there_is_not_listed(section: str, target: object) -> None:
+    assert not is_listed(section, target)
+
+
+def test_looking_at_a_configuration_imports_none_of_its_classes(root: Path, text: str, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(text, encoding="utf-8")
+    code = (
+        "import sys; from pathlib import Path; from retina.config.saved import loss_config_from, model_config_from\n"
+        f"text = Path({str(tmp_path / 'config.yaml')!r}).read_text(); model_config_from(text); loss_config_from(text)\n"
+        "print(sorted({'torch', 'retina.models', 'retina.detection', 'retina.data'} & set(sys.modules)))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert told.stdout == "[]\n"
 
 
 def test_scores_that_are_learned_and_read_in_different_ways_are_refused(text: str) -> None:
@@ -129,10 +185,10 @@ def test_scores_that_are_learned_and_read_in_different_ways_are_refused(text: st
 
 @pytest.mark.parametrize("box", ["eiou", "l1_eiou", "ghm_r"])
 def test_the_losses_of_an_ordinary_run_come_back(box: str) -> None:
-    config = compose_config("train", [f"loss/box={box}", "loss/classification=ghm_c"]).config
-    loss = loss_config_from(OmegaConf.to_yaml(config, resolve=True))
-    assert loss == OmegaConf.to_container(config.loss, resolve=True)
-    assert set(loss) == {"classification", "box"}
+    words = [f"loss/box={box}", "loss/classification=ghm_c", "loss.focal_gamma=1.5"]
+    loss = loss_config_from(as_text(*job("train", *words)))
+    assert loss == tree_of("train", *words)["loss"]
+    assert set(loss) == {"classification", "box", "focal_gamma"}
 
 
 SUM = "retina.detection.losses.weighted.BoxLossSum"
@@ -163,3 +219,38 @@ BAD_LOSSES: list[tuple[str, Callable[[dict[str, Any]], object]]] = [
 def test_a_loss_that_is_not_plain_and_listed_is_refused(text: str, change: Callable[[dict[str, Any]], object]) -> None:
     with pytest.raises(CheckpointError, match="cannot be used"):
         loss_config_from(_change(text, change))
+
+
+# Former names
+
+
+def test_classes_of_former_versions_are_found_by_their_present_names(text: str) -> None:
+    def as_before(tree: dict[str, Any]) -> None:
+        del tree["model"]["backbone"]["_target_"]
+        tree["dataset"] = {"_target_": "retina.data.formats.voc.VocFolder", "name": "voc", "root": "/data/voc"}
+        tree["loss"] |= {"box": {"_target_": "retina.detection.losses.box.GIoULoss", "weight": 2.0}}
+
+    before = _change(text, as_before)
+    found = model_config_from(before)
+    assert found["model"]["backbone"]["_target_"] == "retina.models.backbones.resnet.ResNet"
+    assert found["dataset"]["_target_"] == "retina.formats.voc.VocFolder"
+    assert loss_config_from(before)["box"]["_target_"] == "retina.detection.losses.overlap.GIoULoss"
+
+
+def test_the_former_setting_of_a_loss_goes_where_it_is_now(text: str) -> None:
+    former = _change(text, lambda tree: (tree["loss"].pop("focal_gamma"), tree["loss"]["box"].update(focal_gamma=2.0)))
+    loss = loss_config_from(former)
+    assert loss["focal_gamma"] == 2.0
+    assert "focal_gamma" not in loss["box"]
+
+
+@pytest.mark.parametrize("value", [None, 1.5])
+def test_the_former_setting_inside_a_sum_is_dropped_where_it_is_null_and_told_where_it_is_not(text, value) -> None:
+    box = {"_target_": SUM, "terms": {"l1": {**L1, "focal_gamma": value}}}
+    former = _change(text, lambda tree: tree["loss"].update(box=box))
+    if value is None:
+        assert loss_config_from(former)["box"]["terms"]["l1"] == L1
+        return
+    with pytest.raises(CheckpointError, match=r"no setting loss\.box\.terms\.l1\.focal_gamma") as caught:
+        loss_config_from(former)
+    assert "loss.focal_gamma" in caught.value.what.replace("loss.box.terms.l1.focal_gamma", "")

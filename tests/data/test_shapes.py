@@ -15,8 +15,9 @@ import pytest
 import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from torchvision.ops import box_convert
 
-from retina.boxes import pairwise_iou, xywh_to_xyxy
+from retina.boxes import pairwise_iou
 from retina.data import shapes
 from retina.data.shapes import ShapesFolder, draw_image
 from retina.data.shapes_drawing import CLASSES
@@ -81,7 +82,7 @@ def test_a_tenth_of_the_images_is_empty(made, split):
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_boxes_overlap_but_never_beyond_the_limit(made, split):
     dataset, overlaps = made.open(split), []
-    boxes = xywh_to_xyxy(torch.from_numpy(dataset.boxes))
+    boxes = box_convert(torch.from_numpy(dataset.boxes), "xywh", "xyxy")
     for start, stop in zip(dataset.offsets[:-1], dataset.offsets[1:], strict=True):
         overlaps += pairwise_iou(boxes[start:stop], boxes[start:stop]).triu(1).flatten().tolist()
     assert max(overlaps) <= 0.4 + 1e-6

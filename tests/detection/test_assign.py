@@ -195,7 +195,7 @@ def test_targets_do_not_share_memory_with_the_kept_anchors():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"negative_iou": 0.6}, r"negative_iou must be at most positive_iou, got 0\.6"),
+        ({"negative_iou": 0.6}, r"negative_iou must be at most positive_iou \(0\.5\), got 0\.6"),
         ({"negative_iou": 0.0}, r"negative_iou must be greater than 0 and at most 1, got 0\.0"),
         ({"positive_iou": 1.5}, r"positive_iou must be greater than 0 and at most 1, got 1\.5"),
         ({"positive_iou": float("nan")}, r"positive_iou must be greater than 0 and at most 1, got nan"),

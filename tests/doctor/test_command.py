@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
-from omegaconf import OmegaConf
 
-from retina.config.command import Command, run_command
-from retina.config.compose import compose_config
-from retina.config.sections import construct, split_sections
-from retina.config.signatures import read_signature
+from retina.config.command import run_command
 from retina.data.shapes import ShapesFolder
-from retina.doctor.command import Settings, build_lens
+from retina.doctor.command import build_lens
+from tests.jobs import job, tree_of
 
 COMMAND = ("dataset=custom", "doctor.num_pictures=1")
 
@@ -42,7 +37,7 @@ def change(file, **values) -> None:
 
 
 def test_settings_are_those_of_training_and_its_own() -> None:
-    train, own = (OmegaConf.to_container(compose_config(name).config) for name in ("train", "doctor"))
+    train, own = tree_of("train"), tree_of("doctor")
     assert {name: own.pop(name) for name in ("doctor", "fix", "out")}["fix"] is False
     assert own == train
 
@@ -89,20 +84,9 @@ def test_a_split_that_is_not_there_is_told(drawn, capsys) -> None:
 
 
 def test_the_view_follows_the_settings_of_the_resize() -> None:
-    words = ["dataset=coco", "image.short_side=400", "train.accumulate=4"]
-    tree = Command("doctor").read_job(words).tree
-    scalars, sections = split_sections(tree, read_signature("retina.doctor.command.Settings"))
-    lens = build_lens(construct(Settings, scalars), sections)
+    lens = build_lens(*job("doctor", "dataset=coco", "image.short_side=400", "train.accumulate=4"))
     assert lens.resized(480, 640) == (400, 533)
     assert (lens.batch_size, lens.max_detections) == (4, 100)
-
-
-def test_a_mistake_is_told_before_torch_is_loaded(root) -> None:
-    command = [sys.executable, "-X", "importtime", "tools/doctor.py", "doctor.num_picture=3"]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "did you mean doctor.num_pictures?" in done.stderr
-    assert "torch" not in {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
 
 
 def test_real_data_has_what_it_has_and_nothing_else(shared_data, tmp_path, capsys) -> None:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from retina.doctor.fix import fixed_path, sentences, write_corrected
+from retina.doctor.fix import sentences, write_corrected
 from retina.errors import DataError
 from tests.doctor import broken_annotations  # noqa: F401  (fills ROWS)
 from tests.doctor.broken import ROWS
@@ -15,8 +15,8 @@ def written(data):
 
 
 def test_a_sound_file_needs_no_copy(data):
-    assert written(data.write()) is None
-    assert not fixed_path(data.file).exists()
+    assert written(data.write()) == (data.root / "train.fixed.json", {})
+    assert not (data.root / "train.fixed.json").exists()
 
 
 def test_the_copy_stands_beside_the_file_and_nothing_is_overwritten(data):
@@ -43,7 +43,7 @@ def test_what_cannot_be_known_is_not_guessed(data, text):
     data.text = text
     with pytest.raises(DataError, match="cannot be corrected"):
         written(data.write())
-    assert not fixed_path(data.file).exists()
+    assert not (data.root / "train.fixed.json").exists()
 
 
 def test_names_in_any_script_come_back(data):
@@ -69,4 +69,4 @@ def test_the_corrected_copy_has_no_errors_and_is_left_alone(data, name):
     path.rename(data.file)
     left = data.folder().inspect("train").findings
     assert [str(f) for f in left if f.fault.severity != "note" and "crowd" not in f.fault.name] == []
-    assert written(data) is None
+    assert written(data)[1] == {}

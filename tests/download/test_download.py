@@ -10,7 +10,7 @@ from collections import namedtuple
 import pytest
 
 from retina.download.catalogue import Archive
-from retina.download.download import Downloader
+from retina.download.command import Downloader
 from retina.drawing.tables import ProgressBar
 from retina.errors import DataError, Interrupted
 

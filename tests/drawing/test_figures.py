@@ -9,19 +9,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from retina.drawing.figures import (
-    COLORS,
-    INK,
-    _apart,
-    as_file,
-    label_ends,
-    line_style,
-    new_axes,
-    printable,
-    styled,
-    to_pixels,
-    to_svg,
-)
+from retina.drawing.figures import COLORS, INK, as_file, draw_bars, new_axes, printable, styled, to_pixels, to_svg
 
 
 def figure(title: str = "<b> & co"):
@@ -95,17 +83,17 @@ def test_a_dollar_stays_a_dollar() -> None:
 
 
 def test_many_lines_differ_in_colour_or_dashes() -> None:
-    styles = [tuple(map(str, line_style(position).values())) for position in range(24)]
-    assert len(set(styles)) == 24
+    with styled():
+        _, axes = new_axes(1, 1, size=(3.0, 2.0))
+        lines = [axes[0, 0].plot([0, 1], [0, 1])[0] for _ in range(24)]
+    assert [line.get_color() for line in lines[:6]] == list(COLORS)
+    assert len({(line.get_color(), str(line._unscaled_dash_pattern)) for line in lines}) == 24
 
 
-def test_labels_are_moved_apart() -> None:
-    assert _apart([0.1, 0.1, 0.5], 0.1) == pytest.approx([0.1, 0.2, 0.5])
-    assert _apart([0.95, 0.99, 1.0], 0.1) == pytest.approx([0.8, 0.9, 1.0])
-    drawn, axes = new_axes(1, 1, size=(3.0, 2.0))
-    for level in (0.2, 0.9):
-        axes[0, 0].plot([0, 1], [level, level])
-    axes[0, 0].set_ylim(0, 1)
-    label_ends(axes[0, 0], ["low", "high"])
-    places = {text.get_text(): text.xy[1] for text in axes[0, 0].texts}
-    assert places == pytest.approx({"low": 0.2, "high": 0.9})
+def test_bars_of_parts_stand_one_after_the_other_with_their_texts_at_the_end() -> None:
+    _, axes = new_axes(1, 1, size=(3.0, 2.0))
+    place = axes[0, 0]
+    draw_bars(place, ["a", "b"], {"good": ([3, 0], "green"), "poor": ([1, 2], "red")}, ["4", "2"])
+    assert [(bar.get_x(), bar.get_width()) for bar in place.patches] == [(0, 3), (0, 0), (3, 1), (0, 2)]
+    assert [(text.get_text(), text.xy[0]) for text in place.texts] == [("4", 4), ("2", 2)]
+    assert place.yaxis_inverted(), "the first one stands at the top"

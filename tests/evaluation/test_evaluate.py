@@ -1,20 +1,24 @@
 from __future__ import annotations
 
 import contextlib
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
+from retina import distributed
 from retina.boxes import encode_boxes, pairwise_iou
 from retina.detection.anchors import AnchorGenerator
 from retina.detection.postprocess import PostProcess
 from retina.evaluation.coco_metrics import METRIC_NAMES
 from retina.evaluation.detect import evaluation_mode, to_coco_results, to_original_frame
 from retina.evaluation.evaluate import Evaluator
+from retina.machine import Machine
 from retina.structures import AnchorTargets, Batch, Detections, ImageBatch, Predictions
 
 CPU = torch.device("cpu")
+MACHINE = Machine(CPU, "float32")
 # Sizes in the network's input; not quite the same scale on both axes, as after rounding.
 CONTENT = {30: (160, 241), 7: (213, 160), 12: (160, 160)}
 
@@ -76,7 +80,7 @@ def batch(dataset, image_ids: list[int], num_positives: int = 0) -> Batch:
 @pytest.fixture
 def evaluator(dataset) -> Evaluator:
     loader = [batch(dataset, [12, 30], num_positives=3), batch(dataset, [7], num_positives=1)]
-    return Evaluator(loader=loader, dataset=dataset, postprocess=PostProcess(), anchors=AnchorGenerator(), device=CPU)
+    return Evaluator(loader, dataset, PostProcess(), AnchorGenerator(), MACHINE)
 
 
 def with_fields(evaluator: Evaluator, **changes) -> Evaluator:
@@ -143,11 +147,12 @@ def test_only_the_network_runs_in_the_autocast_context(evaluator, dataset):
             assert entered[-1] is False
             return super().forward(predictions, targets)
 
-    with_fields(evaluator, criterion=OutsideAutocast(), autocast=autocast)(PerfectModel(dataset, evaluator.anchors))
+    machine = SimpleNamespace(device=CPU, autocast=autocast)
+    with_fields(evaluator, criterion=OutsideAutocast(), machine=machine)(PerfectModel(dataset, evaluator.anchors))
     assert entered == [True, False] * 2
 
 
-def test_two_ranks_give_what_one_gives_and_a_repeated_image_counts_once(evaluator, dataset):
+def test_two_ranks_give_what_one_gives_and_a_repeated_image_counts_once(evaluator, dataset, monkeypatch):
     model = PerfectModel(dataset, evaluator.anchors)
     criterion = CountingCriterion()
     alone = with_fields(evaluator, criterion=criterion)(model)
@@ -158,18 +163,20 @@ def test_two_ranks_give_what_one_gives_and_a_repeated_image_counts_once(evaluato
         return [share]
 
     # The second rank sees one image, the first one the others; image 7 is seen by both.
-    second = with_fields(evaluator, loader=evaluator.loader[1:], criterion=criterion, gather=remember)
+    second = with_fields(evaluator, loader=evaluator.loader[1:], criterion=criterion)
+    monkeypatch.setattr(distributed, "gather_objects", remember)
     with pytest.raises(ValueError, match="the loader gave 1 images and the data set has 3; not predicted: 30, 12"):
         second(model)
     first_loader = [batch(dataset, [12, 30, 7], num_positives=3)]
-    first = with_fields(evaluator, loader=first_loader, criterion=criterion, gather=lambda share: [share, shares[0]])
-    together = first(model)
+    monkeypatch.setattr(distributed, "gather_objects", lambda share: [share, shares[0]])
+    together = with_fields(evaluator, loader=first_loader, criterion=criterion)(model)
     assert together.results == alone.results
     assert together.metrics == alone.metrics
 
 
-def test_other_ranks_leave_the_numbers_to_the_main_rank(evaluator, dataset):
-    evaluation = with_fields(evaluator, is_main=False)(PerfectModel(dataset, evaluator.anchors))
+def test_other_ranks_leave_the_numbers_to_the_main_rank(evaluator, dataset, monkeypatch):
+    monkeypatch.setattr(distributed, "is_main", lambda: False)
+    evaluation = evaluator(PerfectModel(dataset, evaluator.anchors))
     assert (evaluation.metrics, evaluation.results) == ({}, [])
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from retina.errors import ConfigError, DataError
 from retina.evaluation.coco_metrics import METRIC_NAMES, coco_metrics
-from retina.evaluation.results import evaluate_detections_file, format_metrics, write_evaluation
+from retina.evaluation.results import format_metrics, write_evaluation
+from retina.evaluation.results_file import evaluate_detections_file
 
 OFFICIAL = (
     0.5045806987249628,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from retina.config.command import call_command, run_command
+from retina.data.folders import CocoFolder
 from retina.errors import ConfigError
 from retina.formats.writers import WRITERS
 from retina.formats.yolo import YoloFolder
@@ -27,6 +28,17 @@ def test_a_data_set_is_written_and_what_was_done_is_said(shapes, tmp_path, capsy
     assert "train       3" in shown
     assert f"python train.py dataset=yolo dataset.root={tmp_path / 'out'}" in shown
     assert [len(YoloFolder(root=str(tmp_path / "out")).open(split)) for split in ("train", "val")] == [3, 2]
+
+
+def test_images_boxes_and_crowds_are_counted(coco_folder, tmp_path, capsys):
+    val = ["dataset.val.images=images", "dataset.val.annotations=instances.json"]
+    convert("from=custom", f"dataset.root={coco_folder}", *val, "to=csv", f"out={tmp_path / 'out'}")
+    shown = capsys.readouterr().out
+    dataset = CocoFolder("tiny", str(coco_folder), val={"images": "images", "annotations": "instances.json"}).open(
+        "val"
+    )
+    assert dataset.crowd.sum() == 1
+    assert f"val    {len(dataset):>6}  {dataset.num_objects:>5}       1" in shown
 
 
 def test_some_splits_are_chosen_and_coco_is_opened_as_custom(shapes, tmp_path, capsys):

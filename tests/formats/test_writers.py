@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from retina.formats.voc import parse_xml
-from retina.formats.writers import CsvWriter, ImageRecord, VocWriter, YoloWriter
+from retina.formats.writers import CsvWriter, ImageRecord, VocWriter, Writer, YoloWriter
 
 BOXES = np.array([[10, 20, 30.5, 15.25], [0, 0, 80, 60]])
 
@@ -17,11 +17,15 @@ def _record(place: str, *, empty: bool = False) -> ImageRecord:
     return ImageRecord(place, (60, 80), boxes, np.arange(len(boxes)), np.array([False, True])[: len(boxes)])
 
 
+def _write(writer: Writer, *records: ImageRecord) -> None:
+    writer.write_split("train", records, None)
+    writer.finish(["train"])
+
+
 def test_a_yolo_row_is_the_class_and_the_centre_in_shares(tmp_path):
     writer = YoloWriter(tmp_path, ["cat", "no"])
-    for name in ("a.jpg", "b.jpg"):
-        writer.add("train", _record(writer.place("train", name), empty=name == "b.jpg"))
-    writer.finish({"train": None})
+    records = [_record(writer.place("train", name), empty=name == "b.jpg") for name in ("a.jpg", "b.jpg")]
+    _write(writer, *records)
     assert (tmp_path / "labels/train/a.txt").read_text() == "0 0.315625 0.4604166667 0.38125 0.2541666667\n"
     assert (tmp_path / "labels/train/b.txt").read_text() == ""
     content = yaml.safe_load((tmp_path / "data.yaml").read_text())
@@ -31,15 +35,10 @@ def test_a_yolo_row_is_the_class_and_the_centre_in_shares(tmp_path):
 
 def test_a_table_has_a_header_and_an_empty_row_for_an_empty_image(tmp_path):
     writer = CsvWriter(tmp_path, ["a, b", "c"])
-    for name in ("a.jpg", "b.jpg"):
-        writer.add("train", _record(writer.place("train", name), empty=name == "b.jpg"))
-    writer.finish({"train": None})
+    records = [_record(writer.place("train", name), empty=name == "b.jpg") for name in ("a.jpg", "b.jpg")]
+    _write(writer, *records)
     lines = (tmp_path / "train.csv").read_text().splitlines()
-    assert lines == [
-        "image,x1,y1,x2,y2,class",
-        'images/train/a.jpg,10,20,40.5,35.25,"a, b"',
-        "images/train/b.jpg,,,,,",
-    ]
+    assert lines == ["image,x1,y1,x2,y2,class", 'images/train/a.jpg,10,20,40.5,35.25,"a, b"', "images/train/b.jpg,,,,,"]
     assert (tmp_path / "classes.txt").read_text() == "a, b\nc\n"
 
 
@@ -48,8 +47,7 @@ def test_a_table_has_a_header_and_an_empty_row_for_an_empty_image(tmp_path):
 )
 def test_voc_corners_start_at_one_and_crowds_are_difficult(tmp_path, whole, corners):
     writer = VocWriter(tmp_path, ["cat", "<dog>"], whole_pixels=whole)
-    writer.add("train", _record(writer.place("train", "deep/a b.jpg")))
-    writer.finish({"train": None})
+    _write(writer, _record(writer.place("train", "deep/a b.jpg")))
     root = parse_xml((tmp_path / "Annotations/deep/a b.xml").read_bytes())
     first, second = root.findall("object")
     assert [node.text for node in first.find("bndbox")] == corners

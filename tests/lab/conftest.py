@@ -13,8 +13,8 @@ from retina.detection.criterion import Criterion
 from retina.detection.losses.classification import ClassificationLoss, FocalLoss
 from retina.detection.losses.overlap import GIoULoss
 from retina.detection.postprocess import PostProcess
-from retina.lab.class_curves import score_curve
-from retina.lab.diagnosis import LossLab
+from retina.lab.curves import score_curve
+from retina.lab.looking import LossLab
 from tests.lab.small_network import CLASS_NAMES, make_batches
 
 
@@ -24,7 +24,7 @@ def few_points() -> Iterator[None]:
     few = partial(score_curve, logits=torch.tensor([-3.0, -1.0, 1.0, 3.0], dtype=torch.float64))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("retina.lab.curve_panels.score_curve", few)
-        patch.setattr("retina.lab.box_curves.NUM_POINTS", 12)
+        patch.setattr("retina.lab.curves.NUM_POINTS", 12)
         yield
 
 

@@ -13,7 +13,7 @@ from retina.detection.losses.overlap import GIoULoss
 from retina.detection.losses.running import WIoUv3Loss
 from retina.detection.losses.self_normalised import GHMCLoss
 from retina.lab.anchor_losses import FocalSettings
-from retina.lab.diagnosis import DEFAULT_FOCAL, own_focal
+from retina.lab.looking import DEFAULT_FOCAL, own_focal
 from retina.lab.panels.anchors import CumulativeLoss, HardestAnchors
 from retina.lab.panels.levels import LevelLosses, Positives
 from retina.training.state import random_state

@@ -10,8 +10,8 @@ import torch
 
 from retina.drawing.figures import to_pixels
 from retina.lab.curve_panels import BOX_PANELS, CLASS_PANELS
-from retina.lab.diagnosis import Diagnosis
 from retina.lab.look import LookedAt, panel_classes, percent
+from retina.lab.looking import Diagnosis
 from retina.lab.panels.anchors import SCORE_BINS, CumulativeLoss, HardestAnchors, Scores
 from retina.lab.panels.levels import GradientShares, Positives
 from retina.lab.panels.mistakes import ConfusionMatrix, best_threshold

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from retina.evaluation.evaluate import Evaluation
+from retina.machine import Machine
 from retina.settings import CheckpointSettings, EvalSettings, LogSettings, RunSettings, TrainSettings
 from retina.structures import AnchorTargets, Batch, BoxCells, BoxTargets, ImageBatch, Predictions
 from retina.training import trainer as trainer_module
@@ -95,7 +96,7 @@ class ToyRun:
     schedule: Schedule = field(default_factory=lambda: MultiStep(drops=(), warmup=0))
     optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.SGD
     optimizer_settings: dict[str, Any] = field(default_factory=lambda: {"lr": 0.01, "fused": True})
-    precision: str = "float32"
+    machine: Machine = Machine(torch.device("cpu"), "float32")
     starts: list[int] = field(default_factory=list)  # positions that loaders were asked to start from
     evaluated: list[float] = field(default_factory=list)  # the weight at each evaluation
     on_evaluate: Callable[[], object] = lambda: None
@@ -123,7 +124,7 @@ class ToyRun:
         )
         (self.folder / "checkpoints").mkdir(exist_ok=True, parents=True)
         length = RunLength.from_settings(settings.train, IMAGES_PER_EPOCH, done=done)
-        return Trainer(parts, settings, length, run_dir=self.folder, run_log=self.told, precision=self.precision)
+        return Trainer(parts, settings, length, self.machine, run_dir=self.folder, run_log=self.told)
 
     def progress_in(self, name: str) -> dict[str, float]:
         """Where the run stood when it wrote a checkpoint of this name."""

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from retina.training import console as console_module
 from retina.training.console import Console, format_scalars
 
 
@@ -41,8 +42,15 @@ def terminal(monkeypatch) -> Terminal:
     return Terminal()
 
 
-def make(tmp_path, stream, clock=None) -> Console:
-    return Console(tmp_path / "train.log", num_steps=900, stream=stream, clock=clock or Clock())
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(console_module.time, "monotonic", clock)
+    return clock
+
+
+def make(tmp_path, stream) -> Console:
+    return Console(tmp_path / "train.log", num_steps=900, stream=stream)
 
 
 def log_of(tmp_path) -> list[str]:
@@ -66,9 +74,9 @@ def test_in_a_pipe_each_log_entry_is_one_plain_line_with_the_names_of_metrics_js
     assert log_of(tmp_path) == stream.getvalue().splitlines()
 
 
-def test_remaining_time_follows_the_pace_and_goes_on_after_a_resume(tmp_path):
-    stream, clock = io.StringIO(), Clock()
-    console = make(tmp_path, stream, clock)
+def test_remaining_time_follows_the_pace_and_goes_on_after_a_resume(tmp_path, clock):
+    stream = io.StringIO()
+    console = make(tmp_path, stream)
     console.scalars(500, 1, TRAIN)  # resumed at 480: the first entry has no pace yet
     clock.now = 40.0
     console.scalars(520, 1, TRAIN)  # 2 seconds a step, 380 steps to go
@@ -78,9 +86,8 @@ def test_remaining_time_follows_the_pace_and_goes_on_after_a_resume(tmp_path):
     assert second.endswith("ETA 0:12:40")
 
 
-def test_on_a_terminal_numbers_are_in_the_bar_and_words_above_it(tmp_path, terminal):
-    clock = Clock()
-    console = make(tmp_path, terminal, clock)
+def test_on_a_terminal_numbers_are_in_the_bar_and_words_above_it(tmp_path, terminal, clock):
+    console = make(tmp_path, terminal)
     console.say("[bold] is no markup")
     console.scalars(100, 3, TRAIN)
     clock.now = 40.0

@@ -24,6 +24,7 @@ from retina.detection.losses.box import BoxLoss, L1Loss
 from retina.detection.losses.box_pairs import BoxPairs
 from retina.detection.losses.classification import FocalLoss
 from retina.detection.losses.overlap import EIoULoss
+from retina.machine import Machine
 from retina.models.backbones.resnet import ResNet
 from retina.models.lazy_tower import subnet as lazy_subnet
 from retina.models.lazy_tower.plan import TowerCells, plan_tower
@@ -98,7 +99,7 @@ def take_step(
         identity={},
     )
     settings, length = RunSettings(train=train), RunLength.from_settings(train, images_per_epoch=20)
-    trainer = Trainer(parts, settings, length, run_dir=folder, run_log=None, precision=precision)
+    trainer = Trainer(parts, settings, length, Machine(torch.device("cpu"), precision), run_dir=folder, run_log=None)
     trainer.update([batch])
     assert trainer.progress.step == 1
     assert isinstance(trainer.train_step.totals.losses["box"], FakeTensor), "values were there after all"

@@ -69,7 +69,7 @@ def test_a_folder_with_a_run_is_refused_and_resume_is_named(tmp_path):
     assert str(caught.value) == (
         f"error: run_dir holds a run already: {path}\n"
         "why:   its checkpoints and numbers would be mixed with those of another run\n"
-        f"fix:   choose another run_dir, or go on with resume={path}"
+        f"fix:   choose another run_dir, or resume with resume={path}"
     )
 
 

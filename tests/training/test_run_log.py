@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from retina import distributed
 from retina.errors import RetinaError
 from retina.training.run_log import RunLog, drop_steps_after
 from retina.training.tensorboard import Panels
@@ -73,8 +74,9 @@ def test_a_line_cut_short_by_a_crash_is_dropped_on_resuming(tmp_path):
     assert not (tmp_path / "absent.jsonl").exists()
 
 
-def test_other_ranks_write_nothing(tmp_path, capsys):
-    with RunLog(tmp_path, num_steps=100, is_main=False) as log:
+def test_other_ranks_write_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(distributed, "is_main", lambda: False)
+    with RunLog(tmp_path, num_steps=100) as log:
         log.scalars(1, 0, {"train/loss": 1.0})
         log.advance(1, 0)
         log.say("a")
@@ -85,9 +87,10 @@ def test_other_ranks_write_nothing(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("is_main", [True, False])
-def test_an_error_inside_leaves_its_traceback_in_the_log_only_and_names_that(tmp_path, is_main):
+def test_an_error_inside_leaves_its_traceback_in_the_log_only_and_names_that(tmp_path, is_main, monkeypatch):
+    monkeypatch.setattr(distributed, "is_main", lambda: is_main)
     stream = io.StringIO()
-    with pytest.raises(RetinaError) as caught, RunLog(tmp_path, num_steps=100, is_main=is_main, stream=stream):
+    with pytest.raises(RetinaError) as caught, RunLog(tmp_path, num_steps=100, stream=stream):
         raise RetinaError("no such image")
     log = (tmp_path / "train.log").read_text()
     assert log.count("Traceback (most recent call last)") == 1

@@ -12,33 +12,39 @@ import torch
 from torch import nn
 
 from retina.errors import CheckpointError
-from retina.machine import gradient_scaler
+from retina.machine import Machine
+from retina.settings import TrainSettings
 from retina.training.checkpoint import load_checkpoint, save_checkpoint
-from retina.training.ema import Ema
 from retina.training.progress import Progress
-from retina.training.state import CHECKPOINT_FORMAT, RunState, random_state, set_random_state
+from retina.training.state import CHECKPOINT_FORMAT, random_state, restore_run, run_state, set_random_state
+from retina.training.step import TrainStep
 
 
-def make_state(*, ema: float | None = 0.5, lr: float = 0.1, seed: int = 0) -> RunState:
-    torch.manual_seed(seed)
-    model = nn.Linear(2, 1)
-    return RunState(
-        progress=Progress(),
-        model=model,
-        ema=None if ema is None else Ema(model, ema),
-        optimizer=torch.optim.AdamW(model.parameters(), lr=lr),
-        scaler=gradient_scaler("float32", torch.device("cpu")),
-        criterion=nn.BatchNorm1d(1),  # something with buffers
-    )
+class Run:
+    """What changes in a run of a few weights."""
 
+    def __init__(self, *, ema: float | None = 0.5, lr: float = 0.1, seed: int = 0) -> None:
+        torch.manual_seed(seed)
+        model = nn.Linear(2, 1)
+        criterion, optimizer = nn.BatchNorm1d(1), torch.optim.AdamW(model.parameters(), lr=lr)  # both with a state
+        machine = Machine(torch.device("cpu"), "float32")
+        self.progress = Progress()
+        self.train_step = TrainStep(model, criterion, optimizer, TrainSettings(ema_decay=ema), machine)
 
-def step(state: RunState) -> None:
-    state.criterion(state.model(torch.tensor([[1.0, 2.0], [3.0, 5.0]]))).square().sum().backward()
-    state.model(torch.ones(1, 2)).sum().backward()
-    state.optimizer.step()
-    if state.ema is not None:
-        state.ema.update(state.model)
-    state.progress.step += 1
+    def state(self) -> dict[str, Any]:
+        return run_state(self.progress, self.train_step)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        restore_run(state, self.progress, self.train_step)
+
+    def step(self) -> None:
+        parts = self.train_step
+        parts.criterion(parts.model(torch.tensor([[1.0, 2.0], [3.0, 5.0]]))).square().sum().backward()
+        parts.model(torch.ones(1, 2)).sum().backward()
+        parts.optimizer.step()
+        if parts.ema is not None:
+            parts.ema.update(parts.model)
+        self.progress.step += 1
 
 
 def tensors(value: Any) -> list[torch.Tensor]:
@@ -49,14 +55,14 @@ def tensors(value: Any) -> list[torch.Tensor]:
 
 
 def test_what_was_saved_comes_back_in_every_object() -> None:
-    first, second = make_state(seed=1), make_state(seed=2)
-    step(first)
-    written = first.state_dict()
+    first, second = Run(seed=1), Run(seed=2)
+    first.step()
+    written = first.state()
     assert written["format"] == CHECKPOINT_FORMAT
     drawn = (torch.rand(3), random.random())
-    second.load_state_dict(written)
+    second.restore(written)
     assert (torch.rand(3).tolist(), random.random()) == (drawn[0].tolist(), drawn[1]), "the generators went back"
-    again = second.state_dict()
+    again = second.state()
     for name in ("model", "ema", "optimizer", "criterion"):
         assert len(tensors(written[name])) >= 2
         assert all(map(torch.equal, tensors(written[name]), tensors(again[name]))), name
@@ -65,19 +71,20 @@ def test_what_was_saved_comes_back_in_every_object() -> None:
 
 
 def test_settings_of_the_optimizer_are_those_of_now() -> None:
-    first, second = make_state(), make_state(lr=0.7)
-    step(first)
-    second.load_state_dict(first.state_dict())
-    assert second.optimizer.param_groups[0]["lr"] == 0.7
-    assert len(second.optimizer.state_dict()["state"]) == 2, "the moments were kept"
+    first, second = Run(), Run(lr=0.7)
+    first.step()
+    second.restore(first.state())
+    optimizer = second.train_step.optimizer
+    assert optimizer.param_groups[0]["lr"] == 0.7
+    assert len(optimizer.state_dict()["state"]) == 2, "the moments were kept"
 
 
 def test_an_average_that_starts_now_starts_from_the_weights() -> None:
-    first, second = make_state(ema=None), make_state(seed=3)
-    step(first)
-    second.load_state_dict(first.state_dict())
-    assert second.ema is not None
-    assert torch.equal(second.ema.model.weight, first.model.weight)
+    first, second = Run(ema=None), Run(seed=3)
+    first.step()
+    second.restore(first.state())
+    assert second.train_step.ema is not None
+    assert torch.equal(second.train_step.ema.model.weight, first.train_step.model.weight)
 
 
 @pytest.mark.parametrize(
@@ -89,10 +96,10 @@ def test_an_average_that_starts_now_starts_from_the_weights() -> None:
     ],
 )
 def test_what_does_not_fit_is_refused_in_our_words(change: Any, message: str) -> None:
-    written = make_state().state_dict()
+    written = Run().state()
     change(written)
     with pytest.raises(CheckpointError, match=message):
-        make_state().load_state_dict(written)
+        Run().restore(written)
 
 
 # Random generators

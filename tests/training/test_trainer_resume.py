@@ -55,7 +55,7 @@ def test_a_complete_run_says_so_and_does_nothing(toy, saves):
     assert metrics["AP"] == 0.4
     assert (len(run.evaluated), run.told.entries, saves, run.starts) == (1, [], [], [0])
     (said,) = run.told.said
-    assert said.startswith("the run is complete: its 4 steps are made. To go on, raise")
+    assert said.startswith("the run is complete: its 4 steps are made. To train longer, raise")
 
 
 def test_a_run_past_its_new_end_is_complete_too(toy):

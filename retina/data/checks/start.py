@@ -46,17 +46,12 @@ def check_before_training(datasets: Mapping[str, DetectionDataset], depth: str) 
 
 def check_on_main_rank(datasets: Mapping[str, DetectionDataset], depth: str) -> list[tuple[str, str]]:
     """Return (split, sentence) of what the images show; rank 0 looks, and every rank returns or raises the same."""
-    told: list[tuple[str, str]] | DataError | None = None
-    if distributed.is_main():
-        try:
-            found = check_before_training(datasets, depth)
-            told = [(name, line) for name, findings in found.items() for line in in_short(findings)]
-        except DataError as error:
-            told = error
-    told = distributed.broadcast_object(told)
-    if isinstance(told, DataError):
-        raise told
-    return told or []
+
+    def look() -> list[tuple[str, str]]:
+        found = check_before_training(datasets, depth)
+        return [(name, line) for name, findings in found.items() for line in in_short(findings)]
+
+    return distributed.on_main_rank(look)
 
 
 def check_files(dataset: DetectionDataset) -> tuple[tuple[Finding, ...], np.ndarray]:

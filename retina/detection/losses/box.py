@@ -27,9 +27,8 @@ class BoxLoss(Loss):
     """A loss of one value a box, of whatever it asks the pairs for."""
 
     def __init__(self, *, weight: AtLeast0 = 1.0) -> None:
-        """Args: ``weight`` of the box loss beside the classification loss; applied by the criterion."""
         super().__init__()
-        self.weight = weight
+        self.weight = weight  # beside the classification loss; applied by the criterion
 
     def forward(self, pairs: BoxPairs) -> Tensor:
         return self.per_box(pairs)
@@ -117,17 +116,15 @@ class FocalL1Loss(BoxLoss):
     """Focal L1: slope ``-alpha x ln(beta x)`` up to an error of 1, ``-alpha ln(beta)`` beyond; ``alpha = e beta``.
 
     The slope is steepest, 1, at an error of ``1 / (e beta)``: smaller errors count less, and so do larger ones, down
-    to nothing from 1 on where beta is 1. The integral is ``alpha x^2 (1 - 2 ln(beta x)) / 4`` up to 1.
+    to nothing from 1 on where beta is 1. The least beta is 1 / e. The integral is
+    ``alpha x^2 (1 - 2 ln(beta x)) / 4`` up to 1.
 
     Source: Zhang et al. 2021, Focal and Efficient IOU Loss for Accurate Bounding Box Regression, section on FocalL1,
     for the slope and ``alpha = e beta``. The integral is derived from them.
     """
 
     def __init__(
-        self,
-        beta: Annotated[float, Between(0.36787944117144233, 1)] = 0.8,  # from 1 / e on
-        *,
-        weight: AtLeast0 = 1.0,
+        self, beta: Annotated[float, Between(0.36787944117144233, 1)] = 0.8, *, weight: AtLeast0 = 1.0
     ) -> None:
         super().__init__(weight=weight)
         self.beta = beta

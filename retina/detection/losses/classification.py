@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from retina.detection.losses.focal import FOCAL_SUMS
-from retina.detection.losses.loss import Loss
+from retina.detection.losses.loss import Loss, at_least_float32
 from retina.ranges import AtLeast0, Share, checked
 from retina.structures import AnchorTargets
 
@@ -17,7 +17,9 @@ from retina.structures import AnchorTargets
 class ClassificationLoss(Loss):
     """A loss of every anchor's class logits against sparse targets: a scalar, which the trainer divides by P.
 
-    One that normalises itself is P times what its paper defines, so that the division leaves the paper's value.
+    It takes ``(S, K)`` logits of any float type, S = B * A anchors in the order of the targets, and returns float32
+    (float64 for float64 logits) without waiting for the device. One that normalises itself is P times what its paper
+    defines, so that the division leaves the paper's value.
     """
 
     # How logits become scores: each class by itself, or all with the background, which is the last of K + 1 outputs.
@@ -32,11 +34,7 @@ class ClassificationLoss(Loss):
         return own_logits(logits, targets).neg().sigmoid()
 
     def check_logits(self, logits: Tensor) -> None:
-        """Check the shape ``(S, K)``.
-
-        Raises:
-            ValueError: it is another, or K is not the number of weights among the settings.
-        """
+        """Raise a ValueError for another shape than ``(S, K)``, and for another K than there are weights."""
         if logits.ndim != 2:
             raise ValueError(f"logits must have shape (S, K), got {tuple(logits.shape)}")
         if self.num_weights not in (None, logits.shape[1]):
@@ -47,8 +45,7 @@ class ClassificationLoss(Loss):
 
 def own_logits(logits: Tensor, targets: AnchorTargets) -> Tensor:
     """Return ``(P,)`` logits of the positive anchors' own classes, in float32 (float64 for float64 logits)."""
-    own = logits[targets.positive_index, targets.positive_labels]
-    return own.to(torch.promote_types(logits.dtype, torch.float32))
+    return at_least_float32(logits[targets.positive_index, targets.positive_labels])
 
 
 @checked
@@ -75,19 +72,12 @@ class FocalLoss(ClassificationLoss):
                 to autograd, which takes several times the time and memory.
         """
         super().__init__()
-        several = isinstance(alpha, Sequence)
         self.alpha, self.gamma, self.implementation = alpha, gamma, implementation
-        # A setting, so not in the checkpoint: it moves with the module to its device.
-        self.register_buffer("class_alpha", torch.tensor(alpha) if several else None, persistent=False)
         self.num_weights = len(alpha) if isinstance(alpha, Sequence) else None
+        # A setting, so not in the checkpoint: it moves with the module to its device.
+        self.register_buffer("class_alpha", torch.tensor(alpha) if self.num_weights else None, persistent=False)
 
     def forward(self, logits: Tensor, targets: AnchorTargets) -> Tensor:
-        """Return the scalar sum in float32 (float64 for float64 logits), never waiting for the device.
-
-        Args:
-            logits: ``(S, K)`` of any float type, S = B * A anchors in the order of ``targets``.
-            targets: which anchors hold an object, and which have no loss.
-        """
         self.check_logits(logits)
         alpha = self.alpha if self.class_alpha is None else self.class_alpha
         return FOCAL_SUMS[self.implementation](logits, targets, alpha, self.gamma)

@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
+from retina.detection.losses.loss import at_least_float32
 from retina.structures import AnchorTargets
 
 # Few enough for the buffers of a chunk to stay in the cache of a core, many enough to outweigh the microseconds that
@@ -56,15 +57,11 @@ def focal_background(logits: Tensor, gamma: float) -> Tensor:
 
 
 def focal_sum(logits: Tensor, targets: AnchorTargets, alpha: float | Tensor, gamma: float) -> Tensor:
-    """Return the scalar focal loss, summed over classes and anchors, of ``(S, K)`` logits of any float type.
+    """Return the scalar focal loss, summed over classes and anchors, of ``(S, K)`` logits; differentiable once.
 
-    In float32 (float64 for float64 logits), never waiting for the device. Differentiable once.
+    ``alpha`` weighs present classes, ``1 - alpha`` absent ones; ``(K,)`` has one for each class.
 
     Source: Lin et al. 2017, Focal Loss for Dense Object Detection, eq. 5.
-
-    Args:
-        alpha: weighs present classes, ``1 - alpha`` absent ones; ``(K,)`` has one for each class.
-        gamma: exponent, at least 0.
     """
     indices = (targets.positive_index, targets.positive_labels, targets.ignored_index)
     return _FocalSum.apply(logits, *indices, alpha, gamma)
@@ -76,7 +73,7 @@ def plain_focal_sum(logits: Tensor, targets: AnchorTargets, alpha: float | Tenso
     Every element is taken as background first; then the few positive elements and ignored anchors are replaced,
     never subtracted: a large number minus itself would leave rounding noise. No ``(S, K)`` one-hot is made.
     """
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    logits = at_least_float32(logits)
     positive = (targets.positive_index, targets.positive_labels)
 
     elements = focal_background(logits, gamma)  # (S, K)
@@ -162,45 +159,38 @@ class _NoSecondDerivative(Function):
 def _row_sums(logits: Tensor, gamma: float, weights: Tensor | None = None) -> Tensor:
     """Return ``(S,)`` sums over the classes of ``(S, K)`` losses ``p^gamma softplus(x)``; -inf costs 0.
 
-    ``weights`` are those of the K classes; None: all are 1.
-
     In float32, float64 for float64 logits: 4 bytes an anchor. The caller sums the anchors in float64.
+
+    Args:
+        logits: ``(S, K)`` of any float type.
+        gamma: exponent, at least 0.
+        weights: of the K classes; None: all are 1.
     """
-    dtype = torch.promote_types(logits.dtype, torch.float32)
-    sums = torch.empty(len(logits), dtype=dtype, device=logits.device)
-    buffers = _buffers(logits, 3)
-    for chunk in _chunks(logits):
-        x = logits[chunk].to(dtype)
-        p, loss, spare = (buffer[: len(x)] for buffer in buffers)  # only the last chunk is shorter
+    sums = logits.new_empty(len(logits), dtype=torch.promote_types(logits.dtype, torch.float32))
+    for rows, x, (p, loss, spare) in _chunks(logits, num_buffers=3):
         torch.sigmoid(x, out=p)
         _softplus(x, p, spare, out=loss)
         loss.mul_(p.pow_(gamma))  # torch multiplies or takes the root where gamma is 0.5, 1, 2 or 3
         if weights is not None:
             loss.mul_(weights)
-        torch.sum(loss, dim=1, out=sums[chunk])
+        torch.sum(loss, dim=1, out=sums[rows])
     return sums
 
 
 def _gradient(logits: Tensor, scale: Tensor, gamma: float) -> Tensor:
-    """Return ``(S, K)`` slopes ``scale p^gamma (gamma (1 - p) softplus(x) + p)`` in the type of ``logits``.
+    """Return ``(S, K)`` slopes ``scale p^gamma (gamma (1 - p) softplus(x) + p)``; ``scale`` is a scalar or ``(K,)``.
 
-    Args:
-        logits: ``(S, K)`` of any float type; the slopes are rounded to it once, after the scale.
-        scale: scalar or ``(K,)``, on the device of the logits.
-        gamma: exponent, at least 0.
+    They are rounded to the type of the logits once, after the scale.
     """
-    dtype = torch.promote_types(logits.dtype, torch.float32)
     gradient = torch.empty_like(logits)
-    buffers = _buffers(logits, 4)
-    buffers[-1].copy_(scale)
-    start = (gamma * scale).to(dtype)
-    for chunk in _chunks(logits):
-        x = logits[chunk].to(dtype)
-        p, slope, spare, end = (buffer[: len(x)] for buffer in buffers)
+    for rows, x, (p, slope, spare, end) in _chunks(logits, num_buffers=4):
+        if rows.start == 0:
+            end.copy_(scale)  # and it stays there: all chunks have the same buffers
+            start = (gamma * scale).to(x.dtype)
         torch.sigmoid(x, out=p)
         _softplus(x, p, spare, out=slope)
         torch.lerp(slope.mul_(start), end, p, out=slope)
-        torch.mul(slope, p.pow_(gamma), out=gradient[chunk])
+        torch.mul(slope, p.pow_(gamma), out=gradient[rows])
     return gradient
 
 
@@ -224,23 +214,18 @@ def _softplus(x: Tensor, p: Tensor, spare: Tensor, *, out: Tensor) -> None:
     torch.maximum(out, x, out=out)
 
 
-def _chunks(logits: Tensor) -> Iterator[slice]:
-    """Yield slices of whole rows, so that logits of any memory order are read where they lie."""
-    step = _rows_per_chunk(logits)
-    yield from (slice(first, min(first + step, len(logits))) for first in range(0, len(logits), step))
+def _chunks(logits: Tensor, *, num_buffers: int) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Yield slices of rows, the logits there in at least float32, and as many buffers of their shape.
 
-
-def _rows_per_chunk(logits: Tensor) -> int:
-    """Return how many rows of ``(S, K)`` logits make a chunk, at least 1."""
+    Whole rows, so that logits of any memory order are read where they lie. The buffers are the same in every chunk.
+    """
     elements = ELEMENTS_PER_THREAD * torch.get_num_threads() if _on_cpu(logits) else ELEMENTS_ON_DEVICE
-    return max(1, elements // max(1, logits.shape[1]))
-
-
-def _buffers(logits: Tensor, count: int) -> list[Tensor]:
-    """Return ``count`` tensors of the size of a chunk, in the type of the arithmetic."""
-    rows = min(len(logits), _rows_per_chunk(logits))
-    dtype = torch.promote_types(logits.dtype, torch.float32)
-    return [torch.empty(rows, logits.shape[1], dtype=dtype, device=logits.device) for _ in range(count)]
+    step = max(1, elements // max(1, logits.shape[1]))
+    shape = (num_buffers, min(step, len(logits)), logits.shape[1])
+    buffers = logits.new_empty(shape, dtype=torch.promote_types(logits.dtype, torch.float32))
+    for first in range(0, len(logits), step):
+        x = logits[first : first + step].to(buffers.dtype)
+        yield slice(first, first + len(x)), x, buffers[:, : len(x)]
 
 
 def _on_cpu(tensor: Tensor) -> bool:

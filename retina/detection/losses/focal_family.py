@@ -11,6 +11,7 @@ from torch import Tensor
 
 from retina.detection.losses.classification import ClassificationLoss, own_logits
 from retina.detection.losses.focal import FOCAL_SUMS, focal_background, focal_sum
+from retina.detection.losses.loss import at_least_float32
 from retina.ranges import AtLeast0, Share, checked
 from retina.structures import AnchorTargets
 
@@ -34,17 +35,9 @@ class IoUAwareLoss(ClassificationLoss):
     implementation: str
 
     def forward(self, logits: Tensor, targets: AnchorTargets, iou: Tensor) -> Tensor:
-        """Return the scalar sum in float32 (float64 for float64 logits), never waiting for the device.
-
-        Args:
-            logits: ``(S, K)`` of any float type.
-            targets: which anchors hold an object, and which have no loss.
-            iou: ``(P,)`` overlap of the positive anchors' predicted boxes with their objects, without a gradient.
-        """
         self.check_logits(logits)
         # Alpha 0 leaves out the classes that are present.
-        sum_of = FOCAL_SUMS[self.implementation]
-        absent = self.absent_weight * sum_of(logits, targets, 0.0, self.absent_gamma)
+        absent = self.absent_weight * FOCAL_SUMS[self.implementation](logits, targets, 0.0, self.absent_gamma)
         present = self.present(own_logits(logits, targets), iou.detach())
         return absent + present.sum(dtype=torch.float64).to(absent.dtype)
 
@@ -63,7 +56,6 @@ class QualityFocalLoss(IoUAwareLoss):
     """
 
     def __init__(self, beta: AtLeast0 = 2.0, implementation: Literal["fast", "plain"] = "fast") -> None:
-        """Args: ``beta``: 0 is cross-entropy; ``implementation`` as of the focal loss."""
         super().__init__()
         self.beta = self.absent_gamma = beta
         self.implementation = implementation
@@ -92,7 +84,6 @@ class VarifocalLoss(IoUAwareLoss):
     def __init__(
         self, alpha: Share = 0.75, gamma: AtLeast0 = 2.0, implementation: Literal["fast", "plain"] = "fast"
     ) -> None:
-        """Args: ``alpha`` weighs absent classes, ``gamma`` focuses them; ``implementation`` as of the focal loss."""
         super().__init__()
         self.alpha = self.absent_weight = alpha
         self.gamma = self.absent_gamma = gamma
@@ -117,26 +108,20 @@ class PenaltyReducedFocalLoss(ClassificationLoss):
     needs_heat = True
 
     def __init__(self, gamma: AtLeast0 = 2.0, beta: AtLeast0 = 4.0) -> None:
-        """Args: ``gamma`` of the focal loss; ``beta``: 0 ignores the heat, larger fades more."""
         super().__init__()
         self.gamma, self.beta = gamma, beta
 
     def forward(self, logits: Tensor, targets: AnchorTargets) -> Tensor:
-        """Return the scalar sum; arguments as of :class:`~retina.detection.losses.classification.FocalLoss`.
-
-        Raises:
-            ValueError: the targets were made without heat.
-        """
         self.check_logits(logits)
         if targets.heat is None:
             raise ValueError("the targets have no heat: the assigner has to be built with center_heat=True")
-        dtype = torch.promote_types(logits.dtype, torch.float32)
         near = (targets.heat.anchor_index, targets.heat.labels)
         # What is near is left out of the background, never subtracted: a logit of -inf costs nothing.
         background = focal_sum(logits.index_put(near, logits.new_full((), -torch.inf)), targets, 0.0, self.gamma)
-        faded = (1.0 - targets.heat.heat).pow(self.beta) * focal_background(logits[near].to(dtype), self.gamma)
+        faded = (1.0 - targets.heat.heat).pow(self.beta) * focal_background(at_least_float32(logits[near]), self.gamma)
         present = focal_background(-own_logits(logits, targets), self.gamma)
-        return background + (faded.sum(dtype=torch.float64) + present.sum(dtype=torch.float64)).to(dtype)
+        near_and_present = faded.sum(dtype=torch.float64) + present.sum(dtype=torch.float64)
+        return background + near_and_present.to(background.dtype)
 
 
 @checked
@@ -144,6 +129,7 @@ class SoftmaxFocalLoss(ClassificationLoss):
     """Focal loss ``-alpha_y (1 - p_y)^gamma log(p_y)`` of the softmax over K classes and the background, summed.
 
     One term an anchor, whose class y may be the background. The network has K + 1 outputs an anchor, the last one the
+    background's. ``alpha`` weighs objects, ``1 - alpha`` the background; a list has K + 1 weights, the last the
     background's.
 
     Source: Lin et al. 2017, Focal Loss for Dense Object Detection, eq. 5, and its footnote 1 on several classes.
@@ -153,12 +139,6 @@ class SoftmaxFocalLoss(ClassificationLoss):
     alpha_of: Tensor
 
     def __init__(self, alpha: Share | Sequence[Share] = 0.25, gamma: AtLeast0 = 2.0) -> None:
-        """Keep the settings.
-
-        Args:
-            alpha: weighs objects, ``1 - alpha`` the background; a list has K + 1 weights, the last the background's.
-            gamma: 0 is cross-entropy.
-        """
         super().__init__()
         weights = list(alpha) if isinstance(alpha, Sequence) else [alpha, 1.0 - alpha]
         self.alpha, self.gamma = alpha, gamma
@@ -166,16 +146,10 @@ class SoftmaxFocalLoss(ClassificationLoss):
         self.num_weights = len(weights) if isinstance(alpha, Sequence) else None
 
     def forward(self, logits: Tensor, targets: AnchorTargets) -> Tensor:
-        """Return the scalar sum in float32 (float64 for float64 logits), never waiting for the device.
-
-        Args:
-            logits: ``(S, K + 1)`` of any float type.
-            targets: which anchors hold an object, and which have no loss.
-        """
         self.check_logits(logits)
         if logits.shape[1] < 2:
             raise ValueError("a softmax needs at least one class and the background, got logits of one output")
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        logits = at_least_float32(logits)
         # Every anchor is taken as background first; those that are not are replaced, never subtracted.
         background = focal_background(logits[:, :-1].logsumexp(dim=1) - logits[:, -1], self.gamma)
         background = background.index_fill(0, targets.positive_index, 0.0).index_fill(0, targets.ignored_index, 0.0)
@@ -186,8 +160,7 @@ class SoftmaxFocalLoss(ClassificationLoss):
         return total.to(logits.dtype)
 
     def miss(self, logits: Tensor, targets: AnchorTargets) -> Tensor:
-        rows = logits[targets.positive_index].to(torch.promote_types(logits.dtype, torch.float32))
-        return others_over_own(rows, targets.positive_labels).sigmoid()
+        return others_over_own(at_least_float32(logits[targets.positive_index]), targets.positive_labels).sigmoid()
 
 
 def others_over_own(logits: Tensor, labels: Tensor) -> Tensor:

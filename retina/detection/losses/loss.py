@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 
@@ -23,6 +24,16 @@ class Loss(nn.Module):
         """Return ``local`` summed over the ranks."""
         return local if self.sum_over_ranks is None else self.sum_over_ranks(local)
 
+    def total_and_number(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the sum of ``(P,)`` values and their number, each over the ranks."""
+        total, number = self.total(torch.stack([values.sum(), values.new_full((), len(values))]))
+        return total, number
+
     def extra_repr(self) -> str:
         settings = inspect.signature(type(self).__init__).parameters
         return ", ".join(f"{name}={vars(self)[name]}" for name in settings if name in vars(self))
+
+
+def at_least_float32(values: Tensor) -> Tensor:
+    """Return ``values`` in float32, float64 ones as they are."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))

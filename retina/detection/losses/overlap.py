@@ -119,8 +119,8 @@ class FocalEIoULoss(EIoULoss):
     def per_box(self, pairs: BoxPairs) -> Tensor:
         weights = pairs.iou.detach().pow(self.gamma)
         if self.normalise_weights:
-            totals = self.total(torch.stack([weights.sum(), weights.new_full((), len(weights))]))
-            weights = weights / (totals[0] / totals[1].clamp(min=1.0)).clamp(min=NEGLIGIBLE)
+            total, number = self.total_and_number(weights)
+            weights = weights / (total / number.clamp(min=1.0)).clamp(min=NEGLIGIBLE)
         return weights * super().per_box(pairs)
 
 

@@ -57,10 +57,10 @@ class WIoUv3Loss(WIoULoss):
         before = self.mean_loss.to(losses.dtype)
         if not self.training:
             return before
-        found = self.total(torch.stack([losses.sum(), losses.new_full((), len(losses))]))
-        mean = found[0] / found[1].clamp(min=1.0)
+        total, number = self.total_and_number(losses)
+        mean = total / number.clamp(min=1.0)
         # A step that is not finite is not taken; its mean must not stay either.
-        usable = (found[1] > 0) & mean.isfinite()
+        usable = (number > 0) & mean.isfinite()
         after = torch.where(usable, torch.lerp(mean, before, 0.5 ** (1.0 / self.half_life)), before)
         self.mean_loss.copy_(after)
         return after

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from retina.detection.losses.classification import ClassificationLoss, FocalLoss, own_logits
+from retina.detection.losses.loss import at_least_float32
 from retina.ranges import AtLeast0, AtLeast1, Share, ShareBelow1, checked
 from retina.structures import AnchorTargets
 
@@ -50,9 +51,8 @@ class FocalDiceLoss(FocalLoss):
         smooth: AtLeast0 = 1.0,
         implementation: Literal["fast", "plain"] = "fast",
     ) -> None:
-        """Args: ``smooth`` holds small classes near a loss of 0; the others as of :class:`FocalLoss`."""
         super().__init__(alpha, gamma, implementation)
-        self.dice_weight, self.smooth = dice_weight, smooth
+        self.dice_weight, self.smooth = dice_weight, smooth  # `smooth` holds small classes near a loss of 0
 
     def forward(self, logits: Tensor, targets: AnchorTargets) -> Tensor:
         focal = super().forward(logits, targets)
@@ -60,27 +60,23 @@ class FocalDiceLoss(FocalLoss):
 
     def _dice(self, logits: Tensor, targets: AnchorTargets) -> Tensor:
         """Return P times the mean Dice loss, float64; on one of several ranks its share of it."""
-        totals, num_ranks = self._over_ranks(_class_totals(logits, targets))
-        overlap, score_squares, counts = totals
+        totals = _class_totals(logits, targets)
+        # Over the ranks, with the gradient of this one's share; and how many ranks there are.
+        own = totals.detach()
+        summed = self.total(torch.cat([own.flatten(), own.new_ones(1)]))
+        overlap, score_squares, counts = totals + (summed[:-1].view_as(own) - own)
         ratio = (2.0 * overlap + self.smooth) / (score_squares + counts + self.smooth)
         present = (counts > 0).to(ratio.dtype)
         dice = counts.sum() * ((1.0 - ratio) * present).sum() / present.sum().clamp(min=1.0)
         # Each rank knows the whole loss and the gradient through its own anchors: values and gradients add up to one.
-        return dice.detach() / num_ranks + (dice - dice.detach())
-
-    def _over_ranks(self, totals: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the sum of ``(3, K)`` totals over the ranks, with this one's gradient, and their number."""
-        own = totals.detach()
-        summed = self.total(torch.cat([own.flatten(), own.new_ones(1)]))
-        return totals + (summed[:-1].view_as(own) - own), summed[-1]
+        return dice.detach() / summed[-1] + (dice - dice.detach())
 
 
 def _class_totals(logits: Tensor, targets: AnchorTargets) -> Tensor:
     """Return ``(3, K)`` float64 sums over the anchors: p t, p^2 and t (which is t^2)."""
 
     def squares_of(logits: Tensor, kept: Tensor) -> Tensor:
-        scores = logits.to(torch.promote_types(logits.dtype, torch.float32)).sigmoid()
-        return (scores.square() * kept).sum(dim=0, dtype=torch.float64)
+        return (at_least_float32(logits).sigmoid().square() * kept).sum(dim=0, dtype=torch.float64)
 
     kept = torch.ones(len(logits), 1, device=logits.device).index_fill(0, targets.ignored_index, 0.0)
     squares = sum_over_chunks(squares_of, logits, kept)
@@ -96,9 +92,9 @@ class GHMCLoss(ClassificationLoss):
     """Cross-entropy of each score over the density of its gradient norm ``g = |p - p*|``, times P.
 
     Every size of gradient has the same say, however many anchors share it. The density at g is the number of scores in
-    g's bin, one of ``bins`` between 0 and 1, times ``bins``. The numbers are averaged over the steps,
+    g's bin, one of ``bins`` of equal width between 0 and 1, times ``bins``. The numbers are averaged over the steps,
     ``S = momentum S + (1 - momentum) R``, in a buffer that is part of the checkpoint; the first step starts the average
-    at its own numbers. Evaluation reads the average and leaves it as it is.
+    at its own numbers, and with momentum 0 every step does. Evaluation reads the average and leaves it as it is.
 
     Source: Li et al. 2019, Gradient Harmonized Single-stage Detector, sections "GHM-C Loss", "Unit Region
     Approximation" and "Exponential moving average".
@@ -108,14 +104,12 @@ class GHMCLoss(ClassificationLoss):
     bin_counts: Tensor
 
     def __init__(self, bins: AtLeast1 = 30, momentum: ShareBelow1 = 0.75) -> None:
-        """Args: ``bins`` of equal width; ``momentum`` of the average of their numbers, 0 uses each step's own."""
         super().__init__()
         self.bins, self.momentum = bins, momentum
         # float64 counts every score: float32 stops at 16.8 million, 100 images of a few classes.
         self.register_buffer("bin_counts", torch.zeros(bins, dtype=torch.float64))
 
     def forward(self, logits: Tensor, targets: AnchorTargets) -> Tensor:
-        """Return the scalar loss; arguments as of :meth:`FocalLoss.forward`."""
         self.check_logits(logits)
         mirrored = mirror_present(logits, targets)
         weights = self._weights(mirrored.detach(), targets).to(mirrored.dtype)
@@ -128,7 +122,12 @@ class GHMCLoss(ClassificationLoss):
     @torch.no_grad()
     def _weights(self, mirrored: Tensor, targets: AnchorTargets) -> Tensor:
         """Return ``(bins,)`` float64 weights of a score's cross-entropy; in training also update the average."""
-        counts = sum_over_chunks(self._count, mirrored)
+
+        def count(chunk: Tensor) -> Tensor:
+            counts = torch.zeros(self.bins, dtype=torch.float64, device=chunk.device)
+            return counts.scatter_add(0, self._bin(chunk).flatten(), counts.new_ones(()).expand(chunk.numel()))
+
+        counts = sum_over_chunks(count, mirrored)
         # Ignored anchors lie at g = 0. Whole numbers, so they are taken out exactly.
         counts[0] -= len(targets.ignored_index) * mirrored.shape[1]
         totals = self.total(torch.cat([counts, counts.new_full((1,), targets.num_positives)]))
@@ -139,11 +138,6 @@ class GHMCLoss(ClassificationLoss):
             self.bin_counts.copy_(average)
         seen = average > 0
         return torch.where(seen, positives / (self.bins * torch.where(seen, average, 1.0)), 0.0)
-
-    def _count(self, mirrored: Tensor) -> Tensor:
-        counts = torch.zeros(self.bins, dtype=torch.float64, device=mirrored.device)
-        one = torch.ones((), dtype=torch.float64, device=mirrored.device)
-        return counts.scatter_add(0, self._bin(mirrored).flatten(), one.expand(mirrored.numel()))
 
     def _bin(self, mirrored: Tensor) -> Tensor:
         # Also what is not a number gets a bin: its loss is not finite, which the trainer tells.

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from retina.detection.losses.box import BoxLoss
-from retina.detection.losses.box_pairs import BoxPairs
+from retina.detection.losses.box_pairs import NEGLIGIBLE, BoxPairs
 from retina.detection.losses.loss import Loss
 from retina.ranges import AtLeast0, checked
-
-# Weights of a smaller sum say nothing: every class is certain.
-_NEGLIGIBLE = 1e-7
 
 
 @checked
@@ -36,22 +33,7 @@ class BoxLossSum(BoxLoss):
         self.additive = all(term.additive for term in terms.values())
 
     def per_box(self, pairs: BoxPairs) -> Tensor:
-        return torch.stack([term.weight * term(pairs) for term in self._terms()]).sum(dim=0)
-
-    @property
-    def sum_over_ranks(self) -> Callable[[Tensor], Tensor] | None:
-        """What sums a tensor over the ranks for the terms that normalise themselves."""
-        return next((term.sum_over_ranks for term in self._terms() if not term.additive), None)
-
-    @sum_over_ranks.setter
-    def sum_over_ranks(self, function: Callable[[Tensor], Tensor] | None) -> None:
-        """Hand ``function`` to the terms that normalise themselves."""
-        for term in self._terms():
-            if not term.additive:
-                term.sum_over_ranks = function
-
-    def _terms(self) -> list[BoxLoss]:
-        return list(self.terms.values())  # type: ignore[arg-type]
+        return torch.stack([term.weight * term(pairs) for term in self.terms.values()]).sum(dim=0)
 
 
 @checked
@@ -67,12 +49,12 @@ class FocalWeights(Loss):
     additive = False
 
     def __init__(self, gamma: AtLeast0) -> None:
-        """Args: ``gamma``: 0 gives weights of 1."""
         super().__init__()
         self.gamma = gamma
 
     def forward(self, miss: Tensor) -> Tensor:
         """Return ``(P,)`` weights for the probabilities ``1 - p`` in ``miss``."""
         weights = miss.detach().pow(self.gamma)
-        totals = self.total(torch.stack([weights.sum(), weights.new_full((), len(weights))]))
-        return weights * (totals[1] / totals[0].clamp(min=_NEGLIGIBLE))
+        total, number = self.total_and_number(weights)
+        # Weights of a smaller sum say nothing: every class is certain.
+        return weights * (number / total.clamp(min=NEGLIGIBLE))

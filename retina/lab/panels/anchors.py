@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from retina.drawing.figures import COLORS, GREY, count, label_ends, line_style, new_axes, say_none
+from retina.drawing.figures import COLORS, GREY, count, new_axes, say_none
 from retina.drawing.pages import PageTable
 from retina.lab.anchor_losses import FocalSettings, LossHistogram, anchor_focal_losses, anchor_scores
-from retina.lab.look import Earlier, Look, LookedAt, Subject, percent
+from retina.lab.look import Earlier, Look, LookedAt, percent
 from retina.training.tensorboard import TallyHistogram
 
 if TYPE_CHECKING:
@@ -24,17 +24,16 @@ HARDEST = 0.01  # share of the anchors that the shares of the loss are told of
 class CumulativeLoss(Look):
     """Anchors sorted from easy to hard; the line is the share of the whole loss that they carry together. The diagonal
     would be the same loss for all. For negatives the line should hug the bottom and jump at the right: then the loss
-    comes from the few that are hard, not from the mass. γ changes positives little and negatives much. The thick line
-    is this model's own γ (Lin et al. 2017, figure 4; the loss of an anchor is the sum over its classes).
+    comes from the few that are hard. γ changes positives little and negatives much. The thick line is this model's own
+    γ (Lin et al. 2017, figure 4; the loss of an anchor is the sum over its classes).
     """
 
     name = "cumulative_loss"
     title = "Which anchors carry the loss"
 
-    def __init__(self, subject: Subject, earlier: Earlier) -> None:
-        super().__init__(subject, earlier)
+    def begin(self, earlier: Earlier) -> None:
         groups = ("positive", "negative", "all")
-        self.losses = {group: {gamma: LossHistogram() for gamma in subject.gammas} for group in groups}
+        self.losses = {group: {gamma: LossHistogram() for gamma in self.subject.gammas} for group in groups}
 
     def add(self, batch: LookedAt) -> None:
         own = self.subject.focal
@@ -54,17 +53,17 @@ class CumulativeLoss(Look):
     def figure(self) -> Figure:
         figure, axes = new_axes(1, 2, size=(9.0, 4.2), sharey=True)
         for place, group in zip(axes[0], ("positive", "negative"), strict=True):
-            drawn = {gamma: histogram for gamma, histogram in self.losses[group].items() if histogram.count}
-            for position, (gamma, histogram) in enumerate(drawn.items()):
-                width = 2.6 if gamma == self.subject.focal.gamma else 1.4
+            for gamma, histogram in self.losses[group].items():
                 curve = histogram.curve()
-                place.plot(np.linspace(0, 1, len(curve)), curve, **{**line_style(position), "linewidth": width})
-            first = next(iter(self.losses[group].values()))
+                if curve:
+                    width = 2.6 if gamma == self.subject.focal.gamma else 1.4
+                    place.plot(np.linspace(0, 1, len(curve)), curve, linewidth=width, label=f"γ = {gamma:g}")
             place.set(xlim=(0, 1), ylim=(0, 1), xlabel=f"share of the {group} anchors, easiest first", aspect="equal")
-            place.set_title(f"{group} anchors ({count(first.count + first.not_finite)})")
-            if not drawn:
+            place.set_title(f"{group} anchors ({count(histogram.count + histogram.not_finite)})")
+            if place.get_lines():
+                place.legend(loc="upper left")
+            else:
                 say_none(place)
-            place.legend(place.get_lines(), [f"γ = {gamma:g}" for gamma in drawn], loc="upper left")
         axes[0, 0].set_ylabel("share of the loss")
         return figure
 
@@ -77,8 +76,7 @@ class HardestAnchors(Look):
     name = "hardest"
     title = "The hardest 1 %"
 
-    def __init__(self, subject: Subject, earlier: Earlier) -> None:
-        super().__init__(subject, earlier)
+    def begin(self, earlier: Earlier) -> None:
         self.losses = earlier[CumulativeLoss].losses
         self.pull = LossHistogram()
 
@@ -92,11 +90,8 @@ class HardestAnchors(Look):
     def record(self) -> dict[str, Any]:
         gammas = self.subject.gammas
         shares = {group: {str(gamma): self.share(group, gamma) for gamma in gammas} for group in self.losses}
-        own = self.pull.hardest(HARDEST)
-        return {
-            "hardest_1_percent": {"focal_loss": shares, "own_gradient": own},
-            "not_finite": self.pull.not_finite,
-        }
+        hardest = {"focal_loss": shares, "own_gradient": self.pull.hardest(HARDEST)}
+        return {"hardest_1_percent": hardest, "not_finite": self.pull.not_finite}
 
     def numbers(self) -> dict[str, float | None]:
         gamma = self.subject.focal.gamma
@@ -123,16 +118,14 @@ class HardestAnchors(Look):
 
     def figure(self) -> Figure:
         figure, axes = new_axes(1, 1, size=(6.4, 3.4))
-        place, names = axes[0, 0], []
-        for position, group in enumerate(self.losses):
-            shares = [(gamma, self.share(group, gamma)) for gamma in self.subject.gammas]
-            points = [(gamma, 100 * share) for gamma, share in shares if share is not None]
-            if points:
-                place.plot(*zip(*points, strict=True), marker="o", markersize=4, **line_style(position))
-                names.append(f"{group} anchors")
+        place = axes[0, 0]
+        for group in self.losses:
+            shares = [self.share(group, gamma) for gamma in self.subject.gammas]
+            percents = [np.nan if share is None else 100 * share for share in shares]
+            place.plot(self.subject.gammas, percents, marker="o", markersize=4, label=f"{group} anchors")
         place.set(ylim=(0, 103), xlabel="γ", ylabel="% of the loss")
         place.axvline(self.subject.focal.gamma, color=GREY, linewidth=0.8, zorder=0)
-        label_ends(place, names)
+        place.legend()
         return figure
 
 
@@ -150,8 +143,7 @@ class Scores(Look):
         "ignored": "ignored anchors: 1 − highest score",
     }
 
-    def __init__(self, subject: Subject, earlier: Earlier) -> None:
-        super().__init__(subject, earlier)
+    def begin(self, earlier: Earlier) -> None:
         self.counts = {group: np.zeros(SCORE_BINS, dtype=np.int64) for group in self._TITLES}
         self.sums = dict.fromkeys(self._TITLES, (0.0, 0.0))  # sum and sum of squares of p_t
 

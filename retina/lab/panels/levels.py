@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from retina.detection.losses.box_pairs import BoxPairs
-from retina.drawing.figures import COLORS, GREY, new_axes, number_bars, printable
-from retina.lab.look import LOSSES, Earlier, Look, LookedAt, Subject, percent
+from retina.drawing.figures import COLORS, count, draw_bars, new_axes, printable
+from retina.lab.look import LOSSES, Earlier, Look, LookedAt, percent
 from retina.lab.pyramid import level_of, norm_shares, one_level
 
 if TYPE_CHECKING:
@@ -30,14 +30,12 @@ class Positives(Look):
     name = "positives"
     title = "Positive anchors"
 
-    def __init__(self, subject: Subject, earlier: Earlier) -> None:
-        super().__init__(subject, earlier)
-        self.counts = np.zeros((len(subject.levels), len(subject.class_names)), dtype=np.int64)
-        self.low_quality = np.zeros(len(subject.levels), dtype=np.int64)  # only the best anchors of their object
+    def begin(self, earlier: Earlier) -> None:
+        self.counts = np.zeros((len(self.subject.levels), len(self.subject.class_names)), dtype=np.int64)
+        self.low_quality = np.zeros(len(self.subject.levels), dtype=np.int64)  # only the best anchors of their object
 
     @property
     def total(self) -> int:
-        """Return the positive anchors of all images."""
         return int(self.counts.sum())
 
     def add(self, batch: LookedAt) -> None:
@@ -61,23 +59,15 @@ class Positives(Look):
 
     def figure(self) -> Figure:
         by_level, low = self.counts.sum(axis=1), self.low_quality
+        parts = {"IoU as wanted": (by_level - low, COLORS[2]), "best anchor of its object only": (low, COLORS[3])}
         names, counts = _largest(self.subject.class_names, self.counts.sum(axis=0))
         rows = max(len(names), len(low))  # of both, so that bars are equally thick
         figure, axes = new_axes(1, 2, size=(9.0, max(2.6, 0.24 * rows + 1.0)))
-        levels, classes = axes[0]
-        levels.barh(self.subject.levels, by_level - low, color=COLORS[2], label="IoU as wanted")
-        levels.barh(self.subject.levels, low, left=by_level - low, color=COLORS[3],
-                    label="best anchor of its object only")  # fmt: skip
-        levels.set_title("by level of the pyramid")
-        levels.legend(loc="lower right", fontsize=8)
-        classes.barh(names, counts, color=COLORS[0])
-        classes.set_title("by class")
-        for place in axes[0]:
-            place.set_ylim(rows - 0.4, -0.6)
-            place.grid(visible=False, axis="y")
-            place.set_xlabel("positive anchors")
-        number_bars(levels, by_level)
-        number_bars(classes, counts)
+        draw_bars(axes[0, 0], self.subject.levels, parts, list(map(count, by_level)))
+        draw_bars(axes[0, 1], names, {"positive anchors": (counts, COLORS[0])}, list(map(count, counts)))
+        for place, title in zip(axes[0], ("by level of the pyramid", "by class"), strict=True):
+            place.set(ylim=(rows - 0.4, -0.6), xlabel="positive anchors", title=title)
+        axes[0, 0].legend(loc="lower right", fontsize=8)
         return figure
 
     @property
@@ -94,9 +84,8 @@ class GradientShares(Look):
     name = "gradient_shares"
     title = "Pull of the two losses"
 
-    def __init__(self, subject: Subject, earlier: Earlier) -> None:
-        super().__init__(subject, earlier)
-        self.squares = {name: np.zeros(len(subject.levels)) for name in LOSSES}
+    def begin(self, earlier: Earlier) -> None:
+        self.squares = {name: np.zeros(len(self.subject.levels)) for name in LOSSES}
 
     def add(self, batch: LookedAt) -> None:
         for name, squares in batch.gradient_squares.items():
@@ -108,9 +97,8 @@ class GradientShares(Look):
 
     def shares_by_level(self) -> dict[str, list[float]]:
         """Return the same for every level alone."""
-        by_level = [norm_shares([float(self.squares[name][i]) for name in LOSSES])
-                    for i in range(len(self.subject.levels))]  # fmt: skip
-        return {name: [shares[i] for shares in by_level] for i, name in enumerate(LOSSES)}
+        squares = zip(*(self.squares[name].tolist() for name in LOSSES), strict=True)
+        return dict(zip(LOSSES, map(list, zip(*map(norm_shares, squares), strict=True)), strict=True))
 
     def of_levels(self) -> list[float]:
         """Return which share of the squared norm of both gradients each level has, of sum 1 unless both are 0."""
@@ -132,22 +120,16 @@ class GradientShares(Look):
         return [("share of the pull at the shared features", shares)]
 
     def figure(self) -> Figure:
-        rows = ["all levels", *self.subject.levels]
+        rows, by_level = ["all levels", *self.subject.levels], self.shares_by_level()
+        percents = {name: 100 * np.array([whole, *by_level[name]]) for name, whole in self.shares().items()}
+        parts = {f"{name} loss": (percents[name], _LOSS_COLORS[name]) for name in LOSSES}
+        ends = [f"{100 * share:.0f} % of both" if share >= 0.005 else "nearly nothing" for share in self.of_levels()]
         figure, axes = new_axes(1, 1, size=(7.6, 0.34 * len(rows) + 1.2))
-        place, left = axes[0, 0], np.zeros(len(rows))
-        for name, whole in self.shares().items():
-            shares = 100 * np.array([whole, *self.shares_by_level()[name]])
-            place.barh(rows, shares, left=left, color=_LOSS_COLORS[name], label=f"{name} loss", height=0.7)
-            for row, (start, share) in enumerate(zip(left, shares, strict=True)):
-                if share >= 8:
-                    place.text(start + share / 2, row, f"{share:.0f} %", ha="center", va="center", color=_ON_LOSS[name])
-            left += shares
-        for row, share in enumerate(self.of_levels(), start=1):
-            text = f"{100 * share:.0f} % of both" if share >= 0.005 else "nearly nothing"
-            place.annotate(text, (100, row), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8,
-                           color=GREY)  # fmt: skip
-        place.invert_yaxis()
-        place.grid(visible=False, axis="y")
+        place = axes[0, 0]
+        draw_bars(place, rows, parts, ["", *ends])
+        for name, bars in zip(LOSSES, place.containers, strict=True):
+            inside = [f"{share:.0f} %" if share >= 8 else "" for share in percents[name]]
+            place.bar_label(bars, inside, label_type="center", color=_ON_LOSS[name])
         place.set(xlim=(0, 100), xlabel="% of the gradient norm in the shared features")
         place.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
         return figure
@@ -161,10 +143,9 @@ class LevelLosses(Look):
     name = "level_losses"
     title = "Loss by level"
 
-    def __init__(self, subject: Subject, earlier: Earlier) -> None:
-        super().__init__(subject, earlier)
+    def begin(self, earlier: Earlier) -> None:
         self.positives = earlier[Positives]
-        self.sums = {name: np.zeros(len(subject.levels)) for name in LOSSES}
+        self.sums = {name: np.zeros(len(self.subject.levels)) for name in LOSSES}
 
     def add(self, batch: LookedAt) -> None:
         for level in range(len(batch.predictions.grid_sizes)):
@@ -179,21 +160,15 @@ class LevelLosses(Look):
         return {"losses_by_level": {name: values.tolist() for name, values in self.losses().items()}}
 
     def numbers(self) -> dict[str, float | None]:
-        numbers: dict[str, float | None] = {}
-        for name, values in self.losses().items():
-            numbers |= _by_level(name, self.subject.levels, values)
-        return numbers
+        by_level = [_by_level(name, self.subject.levels, values) for name, values in self.losses().items()]
+        return {name: value for each in by_level for name, value in each.items()}
 
     def figure(self) -> Figure:
         levels = self.subject.levels
         figure, axes = new_axes(1, 2, size=(9.0, 0.3 * len(levels) + 1.3))
         for place, (name, values) in zip(axes[0], self.losses().items(), strict=True):
-            place.barh(levels, values, color=_LOSS_COLORS[name], height=0.7)
-            place.invert_yaxis()
-            place.grid(visible=False, axis="y")
-            place.set_title(f"{name} loss: {sum(values):.4g}")
-            place.set_xlabel("loss over all positives")
-            number_bars(place, values, form=".3g")
+            draw_bars(place, levels, {name: (values, _LOSS_COLORS[name])}, [f"{value:.3g}" for value in values])
+            place.set(title=f"{name} loss: {sum(values):.4g}", xlabel="loss over all positives")
         return figure
 
 
@@ -204,12 +179,10 @@ def _by_level(name: str, levels: Sequence[str], values: np.ndarray) -> dict[str,
 def _largest(names: Sequence[str], counts: np.ndarray) -> tuple[list[str], list[int]]:
     """Return the names and counts of the most frequent classes, and what the others add up to."""
     order = np.argsort(-counts, kind="stable")
-    shown = order[:_MAX_BARS]
+    shown, others = order[:_MAX_BARS], order[_MAX_BARS:]
     # A bar chart joins bars of one name, so two classes whose names look alike are told apart by their number.
     labels = [printable(names[i]) for i in shown]
     labels = [f"{label} #{i}" if labels.count(label) > 1 else label for label, i in zip(labels, shown, strict=True)]
-    values = [int(counts[i]) for i in shown]
-    if len(order) > _MAX_BARS:
-        labels.append(f"{len(order) - _MAX_BARS} others")
-        values.append(int(counts[order[_MAX_BARS:]].sum()))
-    return labels, values
+    if len(others):
+        return [*labels, f"{len(others)} others"], [*counts[shown].tolist(), int(counts[others].sum())]
+    return labels, counts[shown].tolist()

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retina.drawing.figures import COLORS, GREY, INK, count, line_style, new_axes, number_bars, printable
+from retina.drawing.figures import COLORS, GREY, INK, count, draw_bars, new_axes, printable
 from retina.drawing.pages import PageTable
 from retina.lab.confusion import KINDS, Confusion
-from retina.lab.look import Earlier, Look, LookedAt, Subject
+from retina.lab.look import Earlier, Look, LookedAt
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,9 +26,8 @@ class ConfusionMatrix(Look):
     name = "confusion"
     title = "Confusion matrix"
 
-    def __init__(self, subject: Subject, earlier: Earlier) -> None:
-        super().__init__(subject, earlier)
-        self.confusion = Confusion(len(subject.class_names), subject.score_threshold)
+    def begin(self, earlier: Earlier) -> None:
+        self.confusion = Confusion(len(self.subject.class_names), self.subject.score_threshold)
 
     def add(self, batch: LookedAt) -> None:
         for found, truth in zip(batch.detected, batch.truth, strict=True):
@@ -60,7 +59,7 @@ class ConfusionMatrix(Look):
         from matplotlib.patches import Rectangle
 
         matrix = self.confusion.matrix
-        names, size = [printable(name) for name in self.subject.class_names], len(matrix)
+        names, size = list(map(printable, self.subject.class_names)), len(matrix)
         side = min(12.0, max(4.4, 0.42 * size + 2.2))
         figure, axes = new_axes(1, 1, size=(side, side * 0.92))
         place = axes[0, 0]
@@ -74,8 +73,8 @@ class ConfusionMatrix(Look):
         font = 8.5 if size <= 30 else 5.0
         place.set_xticks(range(size), [*names, "missed"], rotation=90 if size > 6 else 0, fontsize=font)
         place.set_yticks(range(size), [*names, "background"], fontsize=font)
-        place.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), xlabel="detected as", ylabel="is in truth")
-        place.set_aspect("equal")
+        limits = {"xlim": (-0.5, size - 0.5), "ylim": (size - 0.5, -0.5), "aspect": "equal"}
+        place.set(xlabel="detected as", ylabel="is in truth", **limits)
         place.grid(visible=False)
         place.axhline(size - 1.5, color=GREY, linewidth=0.8)
         place.axvline(size - 1.5, color=GREY, linewidth=0.8)
@@ -91,12 +90,8 @@ class Mistakes(Look):
     name = "mistakes"
     title = "Kinds of mistakes"
 
-    def __init__(self, subject: Subject, earlier: Earlier) -> None:
-        super().__init__(subject, earlier)
+    def begin(self, earlier: Earlier) -> None:
         self.confusion = earlier[ConfusionMatrix].confusion
-
-    def add(self, batch: LookedAt) -> None:
-        pass  # counted by the confusion matrix
 
     def record(self) -> dict[str, Any]:
         return {"precision_recall": self.confusion.precision_recall()}
@@ -109,16 +104,13 @@ class Mistakes(Look):
         figure, axes = new_axes(1, 2, size=(9.4, 3.6))
         bars, curves = axes[0]
         counts = [self.confusion.kinds.get(kind, 0) for kind in KINDS]
-        bars.barh(KINDS, counts, color=[COLORS[2], *[COLORS[3]] * (len(KINDS) - 2), COLORS[5]], height=0.7)
-        bars.invert_yaxis()
-        bars.grid(visible=False, axis="y")
+        colors = [COLORS[2], *[COLORS[3]] * (len(KINDS) - 2), COLORS[5]]
+        draw_bars(bars, KINDS, {"detections": (counts, colors)}, list(map(count, counts)))
         bars.set_title(f"detections with a score of {self.confusion.score_threshold:g} or more")
-        number_bars(bars, counts)
         table = self.confusion.precision_recall()
-        for position, name in enumerate(("precision", "recall", "f1")):
-            values = np.array([np.nan if value is None else value for value in table[name]], dtype=float)
-            curves.plot(table["threshold"], values, **line_style(position))
-        curves.legend(curves.get_lines(), ["precision", "recall", "F1"], loc="best")
+        for name, label in (("precision", "precision"), ("recall", "recall"), ("f1", "F1")):
+            curves.plot(table["threshold"], np.array(table[name], dtype=float), label=label)  # None becomes a gap
+        curves.legend(loc="best")
         best, title = best_threshold(table), "no objects"
         if best is not None:
             curves.axvline(best[0], color=GREY, linewidth=0.8)

@@ -69,10 +69,8 @@ def take_weights(network: nn.Module, state: Mapping[str, Tensor], prefixes: Sequ
     """Load ``state`` into ``network`` unless something is missing, unexpected or misshapen; return what it was.
 
     A file of depth 101 holds every tensor of depth 50, one of batch norm every tensor of group norm: what is left over
-    tells them apart. The classifier and what is no backbone may be there.
-
-    Args:
-        prefixes: what the names of tensors begin with that could be the network's own.
+    tells them apart. The classifier and what is no backbone may be there: ``prefixes`` are what the names of tensors
+    begin with that could be the network's own.
     """
     counters = "num_batches_tracked"  # batch norm's, not frozen batch norm's
     wanted = network.state_dict()
@@ -112,26 +110,20 @@ def _imagenet_weights(name: str) -> Mapping[str, Tensor]:
 
 
 def _file_weights(path: str) -> dict[str, Tensor]:
+    fix = "pass a file written by torch.save(model.state_dict(), file)"
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise ConfigError(
-            f"model.weights: no such file: {path}", fix="pass model.weights=null, imagenet or an existing file"
-        ) from error
+        fix = "pass model.weights=null, imagenet or an existing file"
+        raise ConfigError(f"model.weights: no such file: {path}", fix=fix) from error
     except _UNREADABLE as error:
-        raise ConfigError(
-            f"model.weights: cannot be read: {path}",
-            why=f"{_first_line(error)}; only tensors are read, nothing in the file is run.",
-            fix="pass a file written by torch.save(model.state_dict(), file)",
-        ) from error
+        why = f"{_first_line(error)}; only tensors are read, nothing in the file is run."
+        raise ConfigError(f"model.weights: cannot be read: {path}", why=why, fix=fix) from error
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise ConfigError(
-            f"model.weights: holds no state dict: {path}",
-            fix="pass a file written by torch.save(model.state_dict(), file)",
-        )
+        raise ConfigError(f"model.weights: holds no state dict: {path}", fix=fix)
     return content
 
 

@@ -49,18 +49,9 @@ class _ScaledConvolution(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, scale = ctx.saved_tensors
         stride, padding, dilation, groups = ctx.geometry
+        wanted = (*ctx.needs_input_grad[:2], False)  # the shift has no gradient
         of_x, of_scaled, _ = torch.ops.aten.convolution_backward(
-            gradient,
-            x,
-            (weight * scale).to(x.dtype),
-            None,  # the shift has no gradient
-            stride,
-            padding,
-            dilation,
-            False,
-            (0, 0),
-            groups,
-            (*ctx.needs_input_grad[:2], False),
+            gradient, x, (weight * scale).to(x.dtype), None, stride, padding, dilation, False, (0, 0), groups, wanted
         )
         return of_x, None if of_scaled is None else of_scaled.to(weight.dtype) * scale, None, None, None
 
@@ -74,10 +65,7 @@ class BasicBlock(TorchvisionBasicBlock):
     fold = True
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``(B, C, h, w)`` features for those of the block before."""
-        out = self.relu(convolve_and_normalise(x, self.conv1, self.bn1, fold=self.fold))
-        out = convolve_and_normalise(out, self.conv2, self.bn2, fold=self.fold)
-        return self.relu(out + _shortcut(x, self.downsample, fold=self.fold))
+        return _residual(self, x, (self.conv1, self.bn1), (self.conv2, self.bn2))
 
 
 class Bottleneck(TorchvisionBottleneck):
@@ -89,16 +77,15 @@ class Bottleneck(TorchvisionBottleneck):
     fold = True
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``(B, C, h, w)`` features for those of the block before."""
-        out = self.relu(convolve_and_normalise(x, self.conv1, self.bn1, fold=self.fold))
-        out = self.relu(convolve_and_normalise(out, self.conv2, self.bn2, fold=self.fold))
-        out = convolve_and_normalise(out, self.conv3, self.bn3, fold=self.fold)
-        return self.relu(out + _shortcut(x, self.downsample, fold=self.fold))
+        return _residual(self, x, (self.conv1, self.bn1), (self.conv2, self.bn2), (self.conv3, self.bn3))
 
 
-def _shortcut(x: Tensor, downsample: nn.Sequential | None, *, fold: bool) -> Tensor:
-    if downsample is None:
-        return x
-    convolution, norm = downsample
-    assert isinstance(convolution, nn.Conv2d)
-    return convolve_and_normalise(x, convolution, norm, fold=fold)
+def _residual(
+    block: BasicBlock | Bottleneck, x: Tensor, first: tuple[nn.Conv2d, nn.Module], *others: tuple[nn.Conv2d, nn.Module]
+) -> Tensor:
+    """Return ``(B, C, h, w)`` features: what the convolutions and norms make of ``x``, and ``x`` or its projection."""
+    out = convolve_and_normalise(x, *first, fold=block.fold)
+    for layer in others:
+        out = convolve_and_normalise(block.relu(out), *layer, fold=block.fold)
+    shortcut = x if block.downsample is None else convolve_and_normalise(x, *block.downsample, fold=block.fold)
+    return block.relu(out + shortcut)

@@ -73,17 +73,15 @@ class ResNet(nn.Module):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> ResNet:
-        """Set the mode; frozen stages keep their statistics, so they stay in evaluation mode."""
         super().train(mode)
+        # Frozen stages keep their statistics.
         for group in self.layer_groups()[: self.frozen_stages]:
             group.eval()
         return self
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
-        """Return [C3, C4, C5] for ``(B, 3, H, W)`` normalised pixels."""
-        x = convolve_and_normalise(pixels, self.conv1, self.bn1, fold=self.fold_norm)
-        x = self.maxpool(self.relu(x))
-        c3 = self.layer2(self.layer1(x))
+        x = self.relu(convolve_and_normalise(pixels, self.conv1, self.bn1, fold=self.fold_norm))
+        c3 = self.layer2(self.layer1(self.maxpool(x)))
         c4 = self.layer3(c3)
         return [c3, c4, self.layer4(c4)]
 

@@ -13,13 +13,9 @@ from retina.models.lazy_tower.plan import NUM_NEIGHBOURS, LayerCells
 
 
 def convolve_cells(rows: Tensor, weight: Tensor, bias: Tensor, cells: LayerCells) -> Tensor:
-    """Return ``(N, O)`` outputs of the listed cells for ``(M, C)`` inputs; row 0 stays zero.
+    """Return ``(N, O)`` outputs of the listed cells for ``(M, C)`` inputs; row 0 is zero in both.
 
-    Args:
-        rows: row 0, and whatever stands for cells outside of the map, is zero.
-        weight: ``(O, C, 3, 3)``.
-        bias: ``(O,)``.
-        cells: the tables, on the device of ``rows``.
+    ``weight`` is ``(O, C, 3, 3)``; the tables of ``cells`` are on the device of ``rows``.
     """
     # Columns in the order of the kernel's places, then channels: a view where the weight is channels-last.
     flat = weight.permute(0, 2, 3, 1).flatten(1)
@@ -47,8 +43,7 @@ class _ConvolveCells(torch.autograd.Function):
         # Rows of no cell have the gradient zero: no table refers to their outputs, and the first gradient, that of an
         # index_select of cells, is zero there.
         rows, weight, neighbours, uses = ctx.saved_tensors
-        inputs = _neighbourhoods(rows, neighbours)
-        of_inputs, of_weight = _product_gradients(gradient, inputs, weight)
+        of_inputs, of_weight = _product_gradients(gradient, _neighbourhoods(rows, neighbours), weight)
         of_rows = F.embedding_bag(uses, of_inputs.view(-1, rows.shape[1]), mode="sum")
         return of_rows, of_weight, gradient.sum(dim=0), None, None
 
@@ -69,18 +64,10 @@ def _product_gradients(gradient: Tensor, inputs: Tensor, weight: Tensor) -> tupl
     """Return the gradients of ``inputs @ weight.T`` by ``inputs`` and by ``weight``."""
     if not _as_convolution(inputs):
         return gradient @ weight, gradient.t() @ inputs
+    maps = _as_map(gradient), _as_map(inputs), weight[:, :, None, None]
+    # Not of the bias: its gradient is a sum that needs none of this.
     of_inputs, of_weight, _ = torch.ops.aten.convolution_backward(
-        _as_map(gradient),
-        _as_map(inputs),
-        weight[:, :, None, None],
-        None,  # no bias: its gradient is a sum that needs none of this
-        (1, 1),
-        (0, 0),
-        (1, 1),
-        False,
-        (0, 0),
-        1,
-        (True, True, False),
+        *maps, None, (1, 1), (0, 0), (1, 1), False, (0, 0), 1, (True, True, False)
     )
     return _as_rows(of_inputs), of_weight.flatten(1)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -67,41 +68,26 @@ def plan_tower(
             level has: a listed cell costs more than one of a map.
     """
     grid = _padded_grid(tuple(grid_sizes), batch_size)
-    level, cell, shape = _places(anchor_index.numpy(), grid_sizes, anchors_per_cell)
-    active = [np.unique(grid.flat(level, *cell))]
+    cell, shape = np.divmod(anchor_index.numpy(), anchors_per_cell)
+    wanted = grid.cells[cell]  # (P,)
+    listed = [np.unique(wanted)]  # the cells of every layer, those of the input first
     for _ in range(num_layers):
-        active.insert(0, grid.neighbourhood(active[0]))
-    is_dense = _dense_levels(grid, active, break_even)
-    active = [cells[~is_dense[grid.level[cells]]] for cells in active]
+        listed.insert(0, grid.neighbourhood(listed[0]))
+    is_dense = _dense_levels(grid, listed, break_even)
+    listed = [cells[~is_dense[grid.level[cells]]] for cells in listed]
 
     # Something has to be computed, so that every parameter gets a gradient; but only one of the two.
-    num_layers = 0 if is_dense.any() and not len(active[-1]) else num_layers
-    positions = [grid.positions(cells) for cells in active]
-    num_rows = [_round_up(1 + len(cells)) for cells in active]
-    layers = [
-        LayerCells(
-            neighbours=_rows(positions[i][grid.around(active[i + 1])], num_rows[i + 1], fill=0),
-            # The kernel's place is the other way round: an input cell at offset d of the output has it at -d.
-            uses=_rows(
-                positions[i + 1][grid.around(active[i])[:, ::-1]] * NUM_NEIGHBOURS + np.arange(NUM_NEIGHBOURS),
-                num_rows[i],
-                fill=0,
-            ),
-        )
-        for i in range(num_layers)
-    ]
-    dense_levels = [int(number) for number in np.flatnonzero(is_dense)]
-    row, first = positions[-1][grid.flat(level, *cell)], num_rows[-1] if num_layers else 0
-    for number in dense_levels:
-        here, (rows, columns) = level == number, grid_sizes[number]
-        image, y, x = (part[here] for part in cell)
-        row[here] = first + (image * rows + y) * columns + x
-        first += batch_size * rows * columns
+    is_listed = len(listed[-1]) > 0 or not is_dense.any()
+    layers = [_layer_cells(grid, *cells) for cells in pairwise(listed)] if is_listed else []
+    first = _round_up(1 + len(listed[-1])) if is_listed else 0  # row of the first dense level
+    sizes = grid.num_cells * is_dense
+    in_dense = first + (np.cumsum(sizes) - sizes)[grid.level[wanted]] + grid.place[wanted]
+    row = np.where(is_dense[grid.level[wanted]], in_dense, grid.rows_of(listed[-1])[wanted])
     return TowerCells(
-        sources=[torch.from_numpy(cells) for cells in grid.sources(active[0])],
-        num_padding_rows=num_rows[0] - 1 - len(active[0]),
+        sources=[torch.from_numpy(cells) for cells in grid.sources(listed[0])],
+        num_padding_rows=_round_up(1 + len(listed[0])) - 1 - len(listed[0]),
         layers=layers,
-        dense_levels=dense_levels,
+        dense_levels=np.flatnonzero(is_dense).tolist(),
         outputs=torch.from_numpy(row * anchors_per_cell + shape),
     )
 
@@ -110,21 +96,15 @@ class _PaddedGrid:
     """All levels of a batch as one list of cells, each map with a border of one cell around it."""
 
     def __init__(self, grid_sizes: Sequence[tuple[int, int]], batch_size: int) -> None:
-        self.grid_sizes, self.batch_size = grid_sizes, batch_size
-        counts = [batch_size * (rows + 2) * (columns + 2) for rows, columns in grid_sizes]
-        self.first = np.cumsum([0, *counts])  # (L + 1,)
-        self.width = np.array([columns + 2 for _, columns in grid_sizes])
-        self.height = np.array([rows + 2 for rows, _ in grid_sizes])
-        self.level = np.repeat(np.arange(len(grid_sizes)), counts)
-        inside = [np.zeros((batch_size, rows + 2, columns + 2), dtype=bool) for rows, columns in grid_sizes]
-        for mask in inside:
-            mask[:, 1:-1, 1:-1] = True
-        self.inside = np.concatenate([mask.ravel() for mask in inside])
-
-    def flat(self, level: np.ndarray, image: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
-        """Return the number of each cell in the list."""
-        padded_row = image * self.height[level] + row + 1
-        return self.first[level] + padded_row * self.width[level] + column + 1
+        maps = [np.pad(np.ones((batch_size, *size), dtype=bool), ((0, 0), (1, 1), (1, 1))) for size in grid_sizes]
+        self.inside = np.concatenate([each.ravel() for each in maps])  # whether a cell is none of a border
+        self.level = np.repeat(np.arange(len(maps)), [each.size for each in maps])
+        self.place = np.concatenate([np.cumsum(each) - 1 for each in maps])  # of a cell in its map without a border
+        self.width = np.array([each.shape[2] for each in maps])  # (L,)
+        self.num_cells = np.array([np.count_nonzero(each) for each in maps])  # (L,) without borders
+        levels = np.split(np.flatnonzero(self.inside), np.cumsum(self.num_cells)[:-1])
+        # Cells as anchors are counted: image after image, each by level, row, column.
+        self.cells = np.concatenate([cells.reshape(batch_size, -1) for cells in levels], axis=1).ravel()
 
     def around(self, cells: np.ndarray) -> np.ndarray:
         """Return ``(n, 9)``: each cell's neighbours in the order of a 3x3 kernel, the border included."""
@@ -136,21 +116,16 @@ class _PaddedGrid:
         wanted[self.around(cells)] = True
         return np.flatnonzero(wanted & self.inside)
 
-    def positions(self, cells: np.ndarray) -> np.ndarray:
-        """Return for every cell of the list its row, 0 where it is not among ``cells``."""
+    def rows_of(self, cells: np.ndarray) -> np.ndarray:
+        """Return for every cell of the list its row where ``cells`` have rows, 0 where it is not among them."""
         rows = np.zeros(len(self.inside), dtype=np.int64)
         rows[cells] = np.arange(1, len(cells) + 1)
         return rows
 
     def sources(self, cells: np.ndarray) -> list[np.ndarray]:
-        """Return for each level the cells of its unpadded map."""
-        result = []
-        for number, (rows, columns) in enumerate(self.grid_sizes):
-            low, high = np.searchsorted(cells, self.first[number : number + 2])
-            padded_row, column = np.divmod(cells[low:high] - self.first[number], columns + 2)
-            image, row = np.divmod(padded_row, rows + 2)
-            result.append((image * rows + row - 1) * columns + column - 1)
-        return result
+        """Return for each level the places of its ``cells``."""
+        ends = np.searchsorted(self.level[cells], np.arange(1, len(self.width)))
+        return np.split(self.place[cells], ends)
 
 
 # Batches come in few sizes; the tables of one are some hundred kB.
@@ -159,39 +134,31 @@ def _padded_grid(grid_sizes: tuple[tuple[int, int], ...], batch_size: int) -> _P
     return _PaddedGrid(grid_sizes, batch_size)
 
 
-def _dense_levels(grid: _PaddedGrid, active: Sequence[np.ndarray], break_even: float) -> np.ndarray:
+def _layer_cells(grid: _PaddedGrid, inputs: np.ndarray, outputs: np.ndarray) -> LayerCells:
+    """Return the tables of a convolution that reads the cells ``inputs`` and computes the cells ``outputs``."""
+    neighbours = grid.rows_of(inputs)[grid.around(outputs)]
+    # The kernel's place is the other way round: an input cell at offset d of the output has it at -d.
+    readers = grid.rows_of(outputs)[grid.around(inputs)[:, ::-1]]
+    return LayerCells(_with_padding(neighbours), _with_padding(readers * NUM_NEIGHBOURS + np.arange(NUM_NEIGHBOURS)))
+
+
+def _dense_levels(grid: _PaddedGrid, listed: Sequence[np.ndarray], break_even: float) -> np.ndarray:
     """Return ``(L,)`` bool: the levels to compute whole, given the cells of every layer, those of the input first."""
-    num_levels = len(grid.grid_sizes)
-    listed = np.zeros(num_levels, dtype=np.int64)
-    for cells in active[1:]:
-        listed += np.bincount(grid.level[cells], minlength=num_levels)
-    counts = [grid.batch_size * rows * columns for rows, columns in grid.grid_sizes]
-    whole = np.array(counts) * (len(active) - 1)
-    dense = (listed * break_even >= whole) & (listed > 0)
+    computed = listed[1:]
+    counts = np.sum([np.bincount(grid.level[cells], minlength=len(grid.width)) for cells in computed], axis=0)
+    whole = grid.num_cells * len(computed)
+    dense = (counts * break_even >= whole) & (counts > 0)
     # What is left is rounded up, which counts where the maps are small.
-    rows = sum(_round_up(1 + int(np.count_nonzero(~dense[grid.level[cells]]))) for cells in active[1:])
-    all_dense = rows * break_even >= whole[(listed > 0) & ~dense].sum()
-    return np.asarray(listed > 0) if all_dense else dense
+    rows = sum(_round_up(1 + int(np.count_nonzero(~dense[grid.level[cells]]))) for cells in computed)
+    all_dense = rows * break_even >= whole[(counts > 0) & ~dense].sum()
+    return np.asarray(counts > 0) if all_dense else dense
 
 
-def _places(
-    anchor_index: np.ndarray, grid_sizes: Sequence[tuple[int, int]], anchors_per_cell: int
-) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
-    """Return each anchor's level, its cell as (image, row, column), and its number among the anchors of the cell."""
-    counts = np.array([rows * columns * anchors_per_cell for rows, columns in grid_sizes])
-    first = np.cumsum([0, *counts])
-    image, anchor = np.divmod(anchor_index, first[-1])
-    level = np.searchsorted(first, anchor, side="right") - 1
-    in_level, shape = np.divmod(anchor - first[level], anchors_per_cell)
-    row, column = np.divmod(in_level, np.array([columns for _, columns in grid_sizes])[level])
-    return level, (image, row, column), shape
-
-
-def _rows(table: np.ndarray, num_rows: int, *, fill: int) -> Tensor:
-    """Return ``table`` with a row of ``fill`` before it and as many behind it as make ``num_rows``."""
-    result = np.full((num_rows, table.shape[1]), fill, dtype=np.int64)
-    result[1 : 1 + len(table)] = table
-    return torch.from_numpy(result)
+def _with_padding(table: np.ndarray) -> Tensor:
+    """Return ``table`` with row 0 before it, and rows behind it up to a multiple of ``ROW_MULTIPLE``; all zero."""
+    rows = np.zeros((_round_up(1 + len(table)), NUM_NEIGHBOURS), dtype=np.int64)
+    rows[1 : 1 + len(table)] = table
+    return torch.from_numpy(rows)
 
 
 def _round_up(count: int) -> int:

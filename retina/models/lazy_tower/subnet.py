@@ -23,8 +23,7 @@ def can_be_lazy(subnet: Subnet) -> bool:
     A norm with batch or spatial statistics sees the whole map, so a tower that holds one is computed whole; so is any
     layer that is not known here.
     """
-    layers = [*subnet.tower, subnet.predict]
-    return all(isinstance(layer, nn.ReLU) or _is_plain_convolution(layer) for layer in layers)
+    return all(isinstance(layer, nn.ReLU) or _is_plain_convolution(layer) for layer in [*subnet.tower, subnet.predict])
 
 
 def lazy_outputs(
@@ -32,12 +31,8 @@ def lazy_outputs(
 ) -> Tensor:
     """Return ``(P, num_outputs)``: rows ``anchor_index`` of ``subnet(levels).flatten(0, 1)``.
 
+    What is computed is decided on the host, where ``anchor_index`` is; ``cell_cost`` 0 never computes a level whole.
     Without any wanted anchor every parameter still gets a gradient, of zero, as ranks that exchange gradients need it.
-
-    Args:
-        levels: pyramid levels ``(B, C, h, w)``.
-        anchor_index: ``(P,)`` int64 on the host: what is computed is decided there.
-        cell_cost: see ``CELL_COST``; 0 never computes a level whole.
     """
     plan = plan_tower(
         anchor_index,
@@ -70,12 +65,10 @@ def _gather(levels: Sequence[Tensor], plan: TowerCells) -> Tensor:
     first = levels[0]
     channels, device_type = first.shape[1], first.device.type
     dtype = torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else first.dtype
-    parts = [first.new_zeros(1, channels, dtype=dtype)]
-    for level, cells in zip(levels, plan.sources, strict=True):
-        # With channels-last maps this is a view.
-        parts.append(level.permute(0, 2, 3, 1).reshape(-1, channels).index_select(0, cells).to(dtype))
-    parts.append(first.new_zeros(plan.num_padding_rows, channels, dtype=dtype))
-    return torch.cat(parts)
+    maps = [level.permute(0, 2, 3, 1).reshape(-1, channels) for level in levels]  # with channels-last maps views
+    rows = [each.index_select(0, cells).to(dtype) for each, cells in zip(maps, plan.sources, strict=True)]
+    zeros = first.new_zeros(1 + plan.num_padding_rows, channels, dtype=dtype)
+    return torch.cat([zeros[:1], *rows, zeros[1:]])
 
 
 def _is_plain_convolution(layer: nn.Module) -> bool:

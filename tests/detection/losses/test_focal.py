@@ -92,7 +92,7 @@ def test_value_and_gradient_are_those_of_the_paper_by_autograd_in_float64(gamma,
 def test_fast_and_plain_agree_over_chunks_with_positives_at_their_edges(rows, gamma, dtype):
     logits, targets = edge_case(rows, 4, seed=2)
     logits = logits.to(dtype)
-    assert len(list(focal._chunks(logits))) == math.ceil(rows / 10)
+    assert len(list(focal._chunks(logits, num_buffers=1))) == math.ceil(rows / 10)
     value, gradient = value_and_gradient(focal_sum, logits, targets, gamma, scale=0.3)
     plain_value, plain_gradient = value_and_gradient(plain_focal_sum, logits, targets, gamma, scale=0.3)
     assert value.dtype == plain_value.dtype
@@ -107,14 +107,14 @@ def test_chunks_leave_the_result_as_it_is(monkeypatch):
     logits, targets = edge_case(101, 4, seed=3)
     chunked = value_and_gradient(focal_sum, logits, targets, 2.0)
     monkeypatch.setattr(focal, "ELEMENTS_PER_THREAD", 1_000_000)
-    assert len(list(focal._chunks(logits))) == 1
+    assert len(list(focal._chunks(logits, num_buffers=1))) == 1
     torch.testing.assert_close(chunked, value_and_gradient(focal_sum, logits, targets, 2.0), rtol=2e-7, atol=1e-9)
 
 
 def test_a_row_longer_than_a_chunk_is_a_chunk(monkeypatch):
     monkeypatch.setattr(focal, "ELEMENTS_PER_THREAD", 1)
     logits, targets = edge_case(30, 50, seed=4)
-    assert len(list(focal._chunks(logits))) == 30
+    assert len(list(focal._chunks(logits, num_buffers=1))) == 30
     value, gradient = value_and_gradient(focal_sum, logits, targets, 1.5)
     expected_value, expected = value_and_gradient(plain_focal_sum, logits, targets, 1.5)
     torch.testing.assert_close(value, expected_value)

@@ -15,6 +15,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from retina.errors import ConfigError
 from retina.models.backbones.resnet import ResNet
+from retina.models.retinanet import build_retinanet
 from retina.settings import resolve_norm
 
 STAGES = {"layer2": "c3", "layer3": "c4", "layer4": "c5"}
@@ -329,7 +330,7 @@ def test_auto_is_frozen_batch_norm_with_weights_and_batch_norm_without(norm, wei
         (lambda: ResNet(18, frozen_stages=6), r"frozen_stages must be between 0 and 5, got 6"),
         (lambda: ResNet(18, groups=32), r"groups and width_per_group need a depth of at least 50"),
         (lambda: ResNet(18, norm="auto"), r"norm must be one of frozen_bn, bn, sync_bn, gn, got 'auto'"),
-        (lambda: resolve_norm("batch", None), r"model\.norm must be one of auto, frozen_bn, .* got 'batch'"),
+        (lambda: build_retinanet(norm="batch"), r"norm must be one of auto, frozen_bn, .* got 'batch'"),
     ],
 )
 def test_a_setting_that_is_not_allowed_is_told_with_what_is(make, message):

@@ -68,7 +68,6 @@ class OurAnchors(nn.Module):
     """Our anchors under torchvision's interface; its own are rounded to whole pixels."""
 
     def __init__(self, generator: AnchorGenerator) -> None:
-        """Args: ``generator`` of the anchors of one image."""
         super().__init__()
         self.generator = generator
 
@@ -90,7 +89,10 @@ class NoTransform(nn.Module):
 
 @dataclass(frozen=True)
 class PeerTrainStep(Update):
-    """Forward with matching and losses, backward, update, as torchvision's reference training does it."""
+    """Forward with matching and losses, backward, update, as torchvision's reference training does it.
+
+    Both losses are means over images of a sum over the image's positives.
+    """
 
     model: TorchvisionRetinaNet
     optimizer: torch.optim.Optimizer
@@ -99,7 +101,6 @@ class PeerTrainStep(Update):
     autocast: Autocast = nullcontext
 
     def loss(self) -> Tensor:
-        """Return the sum of both losses, each a mean over images of its sum over the image's positives."""
         with self.autocast():
             losses = self.model(self.images, list(self.targets))
         return torch.stack(list(losses.values())).sum()
@@ -115,7 +116,6 @@ class PeerDetection:
 
     @torch.inference_mode()
     def __call__(self) -> list[dict[str, Tensor]]:
-        """Return the detections of the batch."""
         with self.autocast():
             return self.model(self.images)
 
