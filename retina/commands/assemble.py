@@ -16,11 +16,10 @@ from retina import distributed
 from retina.build import build
 from retina.data.augment import Augment, AugmentUntil
 from retina.data.collate import Collate
-from retina.data.dataset import DetectionDataset
+from retina.data.dataset import DetectionDataset, subset
 from retina.data.loader import build_eval_loader, build_train_loader, suggested_workers
 from retina.data.samplers import EpochOrders, EvalBatchSampler, KeyedBatchSampler
 from retina.data.sampling import Uniform
-from retina.data.subset import subset
 from retina.detection.assign import Assigner
 from retina.detection.criterion import Criterion
 from retina.detection.losses.classification import ClassificationLoss

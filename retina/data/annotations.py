@@ -95,7 +95,7 @@ class Annotations:
         """Pickle by the path of the cache where there is one, so that a process that is spawned maps the same pages."""
         if self.cache is None:
             return Annotations, tuple(vars(self).values())
-        from retina.data.cache_folder import open_folder
+        from retina.data.cache import open_folder
 
         return open_folder, (self.cache, self.source, self.findings)
 
@@ -133,33 +133,21 @@ def build_annotations(
 
     Nothing is raised for errors among the findings: :func:`refuse_errors` does.
 
-    Args:
-        raw: what was read.
-        findings: what was found while reading.
-        source: the file or folder that was read, for messages.
-        fingerprint: sha256 of what was read.
-        on_bad_box: ``clip``: a box that leaves its image is clipped, one that cannot be used is left out; ``drop``:
-            both are left out; ``error``: both become errors.
+    ``source``: the file or folder that was read, for messages; ``fingerprint``: its sha256. ``on_bad_box`` ``clip``: a
+    box that leaves its image is clipped, one that cannot be used is left out; ``drop``: both are left out; ``error``:
+    both become errors.
     """
     order, training_boxes = usable_boxes(raw, findings, on_bad_box)
 
-    def kept(column: np.ndarray) -> np.ndarray:
-        return column if order is None else column[order]
-
-    counts = np.bincount(kept(raw.image_of_object), minlength=len(raw.image_ids))
+    kept = slice(None) if order is None else order
+    counts = np.bincount(raw.image_of_object[kept], minlength=len(raw.image_ids))
     annotations = Annotations(
         source=source,
         category_ids=tuple(int(number) for number in raw.category_ids),
         class_names=tuple(raw.class_names),
-        image_ids=raw.image_ids,
-        file_names=raw.file_names,
-        sizes=raw.sizes,
-        boxes=kept(raw.boxes),
-        training_boxes=kept(training_boxes),
-        labels=kept(raw.labels),
-        areas=kept(raw.areas),
-        crowd=kept(raw.crowd),
-        object_ids=kept(raw.object_ids),
+        **{name: getattr(raw, name) for name in ("image_ids", "file_names", "sizes")},
+        **{name: getattr(raw, name)[kept] for name in ("boxes", "labels", "areas", "crowd", "object_ids")},
+        training_boxes=training_boxes[kept],
         offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         findings=(),
         fingerprint=fingerprint,
@@ -181,10 +169,11 @@ def usable_boxes(raw: RawAnnotations, findings: Findings, on_bad_box: str) -> tu
         (catalogue.BOX_WITHOUT_SIZE, looks.finite & ~looks.sized),
         (catalogue.BOX_OUTSIDE, looks.sized & ~looks.usable),
         (replace(leaving, outcome=catalogue.LEFT_OUT) if drop else leaving, looks.leaves),
-        (catalogue.BOXES_RELATIVE, looks.sized)
-        if read_as_relative(looks)
-        else (catalogue.BOXES_XYXY, read_as_corners(looks)),
     ]
+    relative = read_as_relative(looks)
+    found.append(
+        (catalogue.BOXES_RELATIVE, looks.sized) if relative else (catalogue.BOXES_XYXY, read_as_corners(looks))
+    )
     for fault, wrong in found:
         findings.add_each(fault, np.flatnonzero(wrong), raw.object_place)
     malformed = findings.counts.get(catalogue.BOX_MALFORMED, 0)

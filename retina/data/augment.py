@@ -85,8 +85,7 @@ class Augment:
     def __call__(self, key: SampleKey, images: Images) -> Sample:
         """Return image ``key.index`` of ``images`` as it looks in epoch ``key.epoch``: a function of seed and key.
 
-        Raises:
-            RetinaError: as reading an image raises it, or a transform makes no image of uint8.
+        Raises what reading an image and :meth:`transform` raise.
         """
         size = key.size or (self.short_side, self.long_side)
         shrink = partial(self.shrink, size=size)
@@ -102,8 +101,7 @@ class Augment:
     def transform(self, sample: Sample, key: SampleKey) -> Sample:
         """Return ``sample`` after the transforms of one image and the resize; boxes without visible area are dropped.
 
-        Raises:
-            ConfigError: a transform makes no image of uint8.
+        ConfigError where a transform makes no image of uint8.
         """
         generator = self._generator(key, _SINGLE)
         self.pipeline.set_random_state(generator, random.Random(int(generator.integers(2**63))))

@@ -92,8 +92,7 @@ class StandIns:
     def sample(self, index: int, shrink: Shrink | None = None) -> Sample:
         """Return image ``index``, or the next that can be used, which then says in ``replaced`` what was wrong.
 
-        Raises:
-            DataError: more than ``MAX_COUNT`` images in a row, or all of them, cannot be used.
+        DataError where ``MAX_COUNT`` images in a row, or all of them, cannot be used.
         """
         try:
             return self.dataset.sample(index, shrink)

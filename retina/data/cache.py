@@ -19,16 +19,19 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from retina.data.annotations import Annotations, OnBadBox, by_policy, refuse_errors
-from retina.data.cache_folder import FORMAT_VERSION, load, write
 from retina.data.coco.file import read_annotations
-from retina.data.findings import Finding, Place, note
+from retina.data.findings import Fault, Finding, Place, note
+from retina.data.flat_text import FlatText
 from retina.data.remote import is_remote, size_and_version
-from retina.files import make_folder_atomically, write_json_atomically
+from retina.errors import DataError
+from retina.files import make_folder_atomically, replace_atomically, write_json_atomically, write_text_atomically
 
 FOLDER = ".retina-cache"
 # Files below are parsed in less time than it takes to look after a cache (0.1 s), and their arrays are few megabytes.
@@ -40,6 +43,11 @@ NOT_WRITTEN = note(
     "the file is parsed at every start, and every loader process that is spawned has its own copy",
     "make the folder of the annotations or ~/.cache writable",
 )
+
+FORMAT_VERSION = 2  # to be raised whenever the arrays or the checks change
+
+_ARRAYS = ("image_ids", "sizes", "boxes", "training_boxes", "labels", "areas", "crowd", "object_ids", "offsets")
+_TEXT = ("name_offsets", "name_buffer")
 
 # A file that was changed twice within the clock's resolution looks unchanged: younger ones are hashed again.
 _SETTLED_NS = 2 * 10**9
@@ -109,22 +117,16 @@ class _Place:
 
     def open(self, stamp: dict[str, Any]) -> Annotations | None:
         """Return the cached content of the file as it is now; None where there is none, or it is damaged."""
-        if not self.folder.is_dir():
-            return None
-        fingerprint = self._stamped(stamp) or self._hashed(stamp)
-        if fingerprint is None:
+        if not self.folder.is_dir() or (fingerprint := self._stamped(stamp) or self._hashed(stamp)) is None:
             return None
         folder = self._folder_of(fingerprint)
         try:
             found = load(folder)
-        except FileNotFoundError:
-            if not folder.exists():
-                return None
-        except (OSError, ValueError, KeyError, TypeError):
-            pass
-        else:
             if found.fingerprint == fingerprint:
                 return self._named(found)
+        except (OSError, ValueError, KeyError, TypeError):
+            if not folder.exists():
+                return None
         self._discard(folder)
         return None
 
@@ -191,3 +193,81 @@ class _Place:
         with suppress(OSError):
             os.rename(folder, gone)  # at once, so that no process finds a part of it
             shutil.rmtree(gone, ignore_errors=True)
+
+
+def open_folder(folder: str, source: str, findings: tuple[Finding, ...]) -> Annotations:
+    """Map the cache in ``folder`` again, as a spawned process does; DataError where it was removed or damaged since."""
+    try:
+        return replace(load(Path(folder)), source=source, findings=findings)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"the cache of {source} cannot be read ({error}): {folder}",
+            why="it was there when the run began",
+            fix="start again: it will be made anew",
+        ) from None
+
+
+def write(folder: Path, annotations: Annotations) -> None:
+    """Write ``annotations`` into the empty ``folder``, down to the disk; OSError where that fails."""
+    arrays = {name: getattr(annotations, name) for name in _ARRAYS}
+    arrays |= dict(zip(_TEXT, (annotations.file_names.offsets, annotations.file_names.buffer), strict=True))
+    described = {}
+    for name, array in arrays.items():
+        with replace_atomically(folder / f"{name}.npy") as file:
+            np.save(file, array, allow_pickle=False)
+            described[name] = {"shape": list(array.shape), "dtype": array.dtype.str, "bytes": file.tell()}
+    header = {
+        "version": FORMAT_VERSION,
+        "sha256": annotations.fingerprint,
+        "category_ids": annotations.category_ids,
+        "class_names": annotations.class_names,
+        "findings": [asdict(finding) for finding in annotations.findings],
+        "arrays": described,
+    }
+    text = json.dumps(header)
+    write_text_atomically(folder / "header.json", f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
+
+
+def load(folder: Path) -> Annotations:
+    """Map a cache; ValueError, KeyError, TypeError or OSError where it is not what was written."""
+    digest, text = (folder / "header.json").read_text(encoding="utf-8").split("\n", 1)
+    if hashlib.sha256(text.encode()).hexdigest() != digest:
+        raise ValueError("the header is damaged")
+    header = json.loads(text)
+    if header["version"] != FORMAT_VERSION:
+        raise ValueError("it is of another version")
+    arrays = {name: _mapped(folder / f"{name}.npy", header["arrays"][name]) for name in (*_ARRAYS, *_TEXT)}
+    names = FlatText.of_arrays(*(arrays.pop(name) for name in _TEXT))
+    offsets = arrays["offsets"]
+    ends = (int(offsets[0]), int(offsets[-1]), len(offsets) - 1)
+    if ends != (0, len(arrays["labels"]), len(names)) or (np.diff(offsets) < 0).any():
+        raise ValueError("the arrays do not belong together")
+    findings = tuple(
+        Finding(
+            Fault(**found["fault"]), found["file"], found["count"], tuple(Place(**place) for place in found["places"])
+        )
+        for found in header["findings"]
+    )
+    return Annotations(
+        source="",
+        category_ids=tuple(header["category_ids"]),
+        class_names=tuple(header["class_names"]),
+        file_names=names,
+        findings=findings,
+        fingerprint=header["sha256"],
+        cache=str(folder),
+        **arrays,
+    )
+
+
+def _mapped(path: Path, described: dict[str, Any]) -> np.ndarray:
+    if path.stat().st_size != described["bytes"]:
+        raise ValueError(f"{path.name} has another size than it was written with")
+    # A plain view: np.memmap would make every slice another memmap, which costs microseconds each.
+    if 0 in described["shape"]:
+        array = np.load(path, allow_pickle=False)  # nothing can be mapped
+    else:
+        array = np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
+    if list(array.shape) != described["shape"] or array.dtype.str != described["dtype"]:
+        raise ValueError(f"{path.name} holds another array than was written")
+    return array

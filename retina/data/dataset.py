@@ -1,7 +1,9 @@
-"""A data set: images in a folder, their objects in flat arrays."""
+"""A data set: images in a folder, their objects in flat arrays; or a share of it, drawn once."""
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import os
 from dataclasses import fields
 from pathlib import Path
@@ -13,9 +15,11 @@ import torch
 from retina.data import remote
 from retina.data.annotations import Annotations, refuse_errors
 from retina.data.cache import open_annotations
+from retina.data.findings import Findings, note
 from retina.data.images import Shrink, image_path, read_shrunk
+from retina.data.samplers import epoch_order
 from retina.errors import DataError
-from retina.ranges import checked
+from retina.ranges import Count, ShareAbove0, checked
 from retina.structures import BoxTargets, Sample
 
 NUM_FIRST_IMAGES = 5  # where all of them are missing, the folder is taken for the wrong one
@@ -193,3 +197,25 @@ class DetectionDataset:
             why="the boxes are in pixels of an image of another size",
             fix=fix,
         )
+
+
+@checked
+def subset(dataset: DetectionDataset, fraction: ShareAbove0, *, seed: Count = 0) -> DetectionDataset:
+    """Return ``dataset`` with a random share of its images, in their order, and at least one.
+
+    Of one seed, a smaller share is part of a larger one. How many images are left out stands among the findings, and
+    the fingerprint tells the share.
+    """
+    count = max(1, round(fraction * len(dataset)))
+    if count == len(dataset):
+        return dataset
+    chosen = np.sort(epoch_order(len(dataset), seed=seed, epoch=0)[:count])
+    outcome = f"left out by dataset.fraction={fraction:g} (fraction_seed={seed})"
+    findings = Findings(dataset.annotations.source)
+    findings.add(note("fraction", "image{s}", outcome=outcome), count=len(dataset) - count)
+    findings.extend(dataset.findings)
+    fingerprint = hashlib.sha256(dataset.fingerprint.encode() + chosen.tobytes()).hexdigest()
+    annotations = dataset.annotations.take(chosen, findings=findings.all(), fingerprint=fingerprint)
+    share = copy.copy(dataset)
+    share._attach(annotations)
+    return share

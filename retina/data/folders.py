@@ -65,11 +65,7 @@ class DataFolder(Protocol):
         """Return the names of the splits that are there."""
 
     def open(self, split: str) -> DetectionDataset:
-        """Return the data set of ``split``.
-
-        Raises:
-            DataError: the split is not given, its files are missing or cannot be used.
-        """
+        """Return the data set of ``split``; DataError where it is not given, or its files cannot be used."""
 
     def inspect(self, split: str) -> Opened:
         """Return what could be read of ``split`` with all findings; nothing is raised for what is wrong with it."""

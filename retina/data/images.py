@@ -19,12 +19,8 @@ Shrink = Callable[[int, int], int]
 
 # A JPEG is made of 8 x 8 cosines; leaving out the high ones gives it at 1/2, 1/4 or 1/8, near to the mean over each
 # square of pixels. Sides are rounded up. Source: libjpeg.txt, "Decompression parameter selection", scale_denom.
-COLOR_FLAGS = {
-    1: cv2.IMREAD_COLOR,
-    2: cv2.IMREAD_REDUCED_COLOR_2,
-    4: cv2.IMREAD_REDUCED_COLOR_4,
-    8: cv2.IMREAD_REDUCED_COLOR_8,
-}
+COLOR_FLAGS = {1: cv2.IMREAD_COLOR, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4}
+COLOR_FLAGS[8] = cv2.IMREAD_REDUCED_COLOR_8
 # 1: the pixels as stored; 0: turned as the EXIF orientation says, as image viewers show them.
 EXIF_POLICIES = {"ignore": cv2.IMREAD_IGNORE_ORIENTATION, "apply": 0}
 
@@ -77,9 +73,7 @@ def read_shrunk(
     Grey images get three equal channels, transparency is dropped.
 
     ``path`` may be an address. ``shrink`` says how many times smaller a JPEG may be decoded; sides are rounded up.
-
-    Raises:
-        DataError: the file cannot be read or decoded.
+    DataError, which calls the image ``place``, where it cannot be read or decoded.
     """
     try:
         # imdecode of the bytes, not imread: imread cannot open every unicode name on every system.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -81,15 +82,24 @@ class KeyedBatchSampler(Sampler[list[SampleKey]]):
     def __iter__(self) -> Iterator[list[SampleKey]]:
         """Yield this rank's micro-batches from ``start`` on, for ever."""
         chunk_size = self.batch_size // (self.world_size * self.accumulate)
-        keys = _EpochKeys(self.orders, self.seed)
+        of_epoch = lru_cache(maxsize=1)(self._indices_and_copies)
         step_start = self.start
         while True:
             # Of the position, not of a count of steps: a resumed run has the same sizes.
             size = drawn_size(self.sizes, seed=self.seed, position=step_start) if self.sizes else None
             for micro_batch in range(self.accumulate):
                 first = step_start + (micro_batch * self.world_size + self.rank) * chunk_size
-                yield [keys.at(position, size) for position in range(first, first + chunk_size)]
+                keys = []
+                for position in range(first, first + chunk_size):
+                    epoch, place = divmod(position, self.orders.length)
+                    indices, copies = of_epoch(epoch)
+                    keys.append(SampleKey(epoch, int(indices[place]), size, int(copies[place])))
+                yield keys
             step_start += self.batch_size
+
+    def _indices_and_copies(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        indices = self.orders.order(self.seed, epoch)
+        return indices, _times_before(indices) if self.orders.repeats else np.zeros_like(indices)
 
 
 class EvalBatchSampler(Sampler[list[SampleKey]]):
@@ -130,24 +140,6 @@ def drawn_size(sizes: Sequence[tuple[int, int]], *, seed: int, position: int) ->
     """Return the one of ``sizes`` for the optimizer step that begins at ``position`` of the stream, on every rank."""
     generator = np.random.Generator(np.random.PCG64([seed, position, _STEP_SIZE]))
     return sizes[int(generator.integers(len(sizes)))]
-
-
-class _EpochKeys:
-    """The keys of the stream by position; holds the order of one epoch at a time."""
-
-    def __init__(self, orders: EpochOrders, seed: int) -> None:
-        self.orders, self.seed = orders, seed
-        self.epoch = -1
-        self.indices = np.zeros(0, dtype=np.int64)
-        self.copies: np.ndarray | None = None
-
-    def at(self, position: int, size: tuple[int, int] | None) -> SampleKey:
-        epoch, place = divmod(position, self.orders.length)
-        if epoch != self.epoch:
-            self.epoch, self.indices = epoch, self.orders.order(self.seed, epoch)
-            self.copies = _times_before(self.indices) if self.orders.repeats else None
-        copy = int(self.copies[place]) if self.copies is not None else 0
-        return SampleKey(epoch, int(self.indices[place]), size, copy)
 
 
 def _times_before(indices: np.ndarray) -> np.ndarray:

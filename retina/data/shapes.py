@@ -56,7 +56,6 @@ class ShapesFolder:
 
     @property
     def is_made(self) -> bool:
-        """Return whether :meth:`open` will find the folder and need not draw."""
         return self.folder.is_dir()
 
     def open(self, split: str) -> DetectionDataset:
@@ -75,8 +74,7 @@ class ShapesFolder:
                 f"data set {self.name!r} has no split {split!r}; it has {', '.join(SPLITS)}", fix=f"split={SPLITS[-1]}"
             )
         self.make()
-        images, annotations = _places(split)
-        return CocoFolder(self.name, str(self.folder), **{split: {"images": images, "annotations": annotations}})  # type: ignore[arg-type]
+        return CocoFolder(self.name, str(self.folder), **{split: _places(split)})  # type: ignore[arg-type]
 
     def make(self) -> None:
         """Draw the set unless it is there; several processes may do so at once and end with one folder."""
@@ -102,13 +100,13 @@ def draw_image(seed: int, split: str, index: int, *, side: int) -> tuple[np.ndar
     return draw_scene(rng, TEXTURES[split], side=side, empty=bool(empty))
 
 
-def _places(split: str) -> tuple[str, str]:
+def _places(split: str) -> dict[str, str]:
     """Return the folder of images and the annotation file: COCO's own names, which every COCO reader knows."""
-    return f"{split}2017", f"annotations/instances_{split}2017.json"
+    return {"images": f"{split}2017", "annotations": f"annotations/instances_{split}2017.json"}
 
 
 def _write_split(folder: Path, split: str, *, count: int, side: int, seed: int) -> None:
-    image_folder, annotation_file = (folder / place for place in _places(split))
+    image_folder, annotation_file = (folder / place for place in _places(split).values())
     image_folder.mkdir(parents=True)
     annotation_file.parent.mkdir(exist_ok=True)
     images: list[dict[str, Any]] = []
@@ -122,11 +120,9 @@ def _write_split(folder: Path, split: str, *, count: int, side: int, seed: int) 
         images.append({"id": image_id, "file_name": file_name, "height": side, "width": side, "license": 1})
         for record in _objects(layout):
             annotations.append({"id": 100 + len(annotations), "image_id": image_id, **record})
+    described = f"retina shapes, {split}: {count} images of {side} x {side} pixels, seed {seed}"
     document = {
-        "info": {
-            "description": f"retina shapes, {split}: {count} images of {side} x {side} pixels, seed {seed}",
-            "version": str(FORMAT_VERSION),
-        },
+        "info": {"description": described, "version": str(FORMAT_VERSION)},
         "licenses": [{"id": 1, "name": "CC0 1.0", "url": "https://creativecommons.org/publicdomain/zero/1.0/"}],
         "images": images,
         "annotations": annotations,
@@ -140,8 +136,7 @@ def _objects(layout: Layout) -> list[dict[str, Any]]:
     records = []
     for index, (figure, (x1, y1, x2, y2)) in enumerate(zip(layout.figures, layout.boxes, strict=True)):
         if figure.label is not None:
+            kind, box = CLASSES[figure.label], [x1, y1, x2 - x1, y2 - y1]
             area = int(np.count_nonzero(layout.visible_mask(index)))
-            category_id = CLASSES[figure.label].category_id
-            box = [x1, y1, x2 - x1, y2 - y1]
-            records.append({"category_id": category_id, "bbox": box, "area": area, "iscrowd": 0})
+            records.append({"category_id": kind.category_id, "bbox": box, "area": area, "iscrowd": 0})
     return records

@@ -38,7 +38,6 @@ class ObjectClass:
 
     @property
     def name(self) -> str:
-        """Return the name shown to people, as "red circle"."""
         return f"{self.colour} {self.shape}"
 
 
@@ -74,14 +73,12 @@ class Figure:
             return MIN_VISIBLE_DISTRACTOR * area
         return area * (MIN_VISIBLE_SMALL if max(self.coverage.shape) < 40 else MIN_VISIBLE)
 
-    def clipped(self, side: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    def clipped(self, side: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
         """Return the window of an image of ``side`` pixels that it can touch, and the same window of ``coverage``."""
-        image, own = [], []
-        for start, length in zip(self.corner[::-1], self.coverage.shape, strict=True):
-            first, last = max(start, 0), max(min(start + length, side), max(start, 0))
-            image.append(slice(first, last))
-            own.append(slice(first - start, last - start))
-        return (image[0], image[1]), (own[0], own[1])
+        starts = np.array(self.corner[::-1])
+        first = np.maximum(starts, 0)
+        last = np.maximum(np.minimum(starts + self.coverage.shape, side), first)
+        return tuple(map(slice, first, last)), tuple(map(slice, first - starts, last - starts))
 
 
 class Layout:
@@ -191,8 +188,7 @@ def _rgb(rng: Generator, colour: str) -> tuple[float, float, float]:
 def _coverage(outlines: Sequence[np.ndarray], *, side: float, angle: float, shift: np.ndarray) -> np.ndarray:
     """Return ``(h, w)`` uint8 coverage of a turned shape whose box has the area of a square of ``side`` pixels.
 
-    Args:
-        shift: ``(2,)`` part of a pixel by which the shape is off the pixel grid.
+    ``shift``: ``(2,)`` part of a pixel by which the shape is off the pixel grid.
     """
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     turned = [outline @ turn for outline in outlines]
@@ -210,24 +206,16 @@ def _arc(radii: float | Sequence[float], start: float = 0.0, stop: float = 2 * n
     return np.stack([np.cos(angles), np.sin(angles)], axis=1) * np.resize(radii, count)[:, None]
 
 
-def _polygon(*points: tuple[float, float]) -> np.ndarray:
-    return np.array(points, dtype=float)
-
-
+_HALF_CROSS = [(1, 3), (1, 1), (3, 1), (3, -1), (1, -1), (1, -3)]
 # Outlines of any size around any point; a second outline is a hole.
 SHAPES: dict[str, list[np.ndarray]] = {
     "circle": [_arc(1.0)],
     "square": [_arc(1.0, count=4)],
     "triangle": [_arc(1.0, count=3)],
     "star": [_arc((1.0, 0.45), count=10)],
-    "cross": [
-        _polygon(
-            *((1, 3), (1, 1), (3, 1), (3, -1), (1, -1), (1, -3)),
-            *((-1, -3), (-1, -1), (-3, -1), (-3, 1), (-1, 1), (-1, 3)),
-        )
-    ],
+    "cross": [np.array([*_HALF_CROSS, *(-np.array(_HALF_CROSS))], dtype=float)],
     "ring": [_arc(1.0), _arc(0.6)],
     "crescent": [np.concatenate([_arc(1.0, 0.8, 5.483), _arc(0.732, 1.368, 4.915)[::-1] + (0.55, 0.0)])],
-    "bar": [_polygon((0, 0), (4, 0), (4, 1), (0, 1))],
-    "elbow": [_polygon((0, 0), (3, 0), (3, 1), (1, 1), (1, 3), (0, 3))],
+    "bar": [np.array([(0.0, 0), (4, 0), (4, 1), (0, 1)])],
+    "elbow": [np.array([(0.0, 0), (3, 0), (3, 1), (1, 1), (1, 3), (0, 3)])],
 }

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retina.data import cache, cache_folder
+from retina.data import cache
 from retina.data.cache import open_annotations
 from retina.data.coco.file import read_annotations
 from retina.data.dataset import DetectionDataset
@@ -160,7 +160,7 @@ def _empty(folder: Path) -> None:
 def _old_version(folder: Path) -> None:
     path = folder / "header.json"
     text = path.read_text().split("\n", 1)[1].replace('"version": 2', '"version": 1')
-    path.write_text(cache_folder.hashlib.sha256(text.encode()).hexdigest() + "\n" + text)
+    path.write_text(cache.hashlib.sha256(text.encode()).hexdigest() + "\n" + text)
 
 
 def _disorder(folder: Path) -> None:
@@ -205,8 +205,10 @@ def test_processes_that_build_it_at_once_end_with_one(file):
 
 
 def test_the_loser_of_a_race_takes_what_the_winner_wrote(file, monkeypatch):
+    write = cache.write
+
     def lose(folder, annotations):
-        cache_folder.write(folder, annotations)
+        write(folder, annotations)
         shutil.copytree(folder, folder.parent / f"instances.json-{annotations.fingerprint[:16]}-clip-v2")
 
     monkeypatch.setattr(cache, "write", lose)
@@ -311,3 +313,27 @@ def test_a_process_that_is_spawned_gets_the_path_and_not_the_arrays(file):
     shutil.rmtree(folders(file)[0])
     with pytest.raises(DataError, match="the cache of .*instances.json cannot be read"):
         pickle.loads(content)
+
+
+# The folder of arrays
+
+
+@pytest.mark.parametrize("with_objects", [True, False])
+def test_what_is_written_is_loaded(tmp_path, write_annotations, content, with_objects):
+    if not with_objects:
+        content["annotations"] = []
+    arrays = read_annotations(write_annotations(content))
+    (tmp_path / "cache").mkdir()
+    cache.write(tmp_path / "cache", arrays)
+    again = cache.load(tmp_path / "cache")
+    for name in ("image_ids", "sizes", "boxes", "training_boxes", "labels", "areas", "crowd", "object_ids", "offsets"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(arrays, name), err_msg=name)
+        assert getattr(again, name).dtype == getattr(arrays, name).dtype
+    assert list(again.file_names) == list(arrays.file_names)
+    assert (again.class_names, again.findings) == (arrays.class_names, arrays.findings)
+    assert cache.open_folder(str(tmp_path / "cache"), "a.json", ()).source == "a.json"
+
+
+def test_a_folder_that_is_gone_is_told(tmp_path):
+    with pytest.raises(DataError, match="the cache of a.json cannot be read"):
+        cache.open_folder(str(tmp_path / "gone"), "a.json", ())

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from retina.data.dataset import DetectionDataset
+from retina.data.dataset import DetectionDataset, subset
 from retina.data.shapes import ShapesFolder
-from retina.data.subset import subset
 
 
 @pytest.fixture

@@ -28,10 +28,7 @@ def check_before_training(datasets: Mapping[str, DetectionDataset], depth: str) 
     that is scored are not, since the score would be that of another data set.
 
     ``datasets`` are by the name they have in the run; ``train`` is what is learned from. ``depth`` ``fast``: look for
-    every file and read some headers; ``full``: decode every image; ``none``.
-
-    Raises:
-        DataError: there are images that the run would stop at.
+    every file and read some headers; ``full``: decode every image; ``none``. DataError for what the run would stop at.
     """
     found: dict[str, tuple[Finding, ...]] = {}
     for name, dataset in datasets.items():
@@ -48,11 +45,7 @@ def check_before_training(datasets: Mapping[str, DetectionDataset], depth: str) 
 
 
 def check_on_main_rank(datasets: Mapping[str, DetectionDataset], depth: str) -> list[tuple[str, str]]:
-    """Return (split, sentence) of what the images show; rank 0 looks, and every rank returns or raises the same.
-
-    Raises:
-        DataError: as :func:`check_before_training`.
-    """
+    """Return (split, sentence) of what the images show; rank 0 looks, and every rank returns or raises the same."""
 
     def look() -> list[tuple[str, str]]:
         found = check_before_training(datasets, depth)

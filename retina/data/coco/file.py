@@ -47,11 +47,7 @@ def inspect_coco(path: str | Path, *, on_bad_box: OnBadBox = "clip") -> tuple[An
 
 
 def read_annotations(path: str | Path, *, on_bad_box: OnBadBox = "clip") -> Annotations:
-    """Return the content of a COCO file; nothing is taken from or written to a cache.
-
-    Raises:
-        DataError: there are errors among the findings.
-    """
+    """Return the content of a COCO file, without a cache; DataError where there are errors among the findings."""
     annotations, findings = inspect_coco(path, on_bad_box=on_bad_box)
     refuse_errors(findings)
     if annotations is None:

@@ -60,11 +60,7 @@ class JsonStream:
         self._bytes = 0  # decoded so far
 
     def parts(self) -> Iterator[Part]:
-        """Yield every value of the object in the file's order; a list begins with a part without entries.
-
-        Raises:
-            JsonError: the bytes are no UTF-8 text, or the text is no JSON object.
-        """
+        """Yield every value of the object in the file's order; a list begins with a part without entries."""
         self._open()
         seen: set[str] = set()
         separator = "," if self._peek() != "}" else self._take("}")
