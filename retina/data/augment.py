@@ -18,9 +18,8 @@ import torch
 
 from retina.data.images import Shrink
 from retina.data.samplers import SampleKey
-from retina.data.transforms.crops import CROWD, LABEL, ScaleCrop
-from retina.data.transforms.mixing import Mixing, Others, Scene
-from retina.data.transforms.resize import Resize, flatten, max_zoom, resize_scale
+from retina.data.transforms.resize import CROWD, LABEL, InputSized, Resize, flatten, max_zoom, resize_scale
+from retina.data.transforms.scene import Mixing, Others, Scene
 from retina.errors import ConfigError
 from retina.ranges import FILLED
 from retina.structures import BoxTargets, Sample
@@ -70,7 +69,7 @@ class Augment:
         self.max_zoom = max_zoom(transforms) if reduced_decoding else float("inf")
         boxes = A.BboxParams("pascal_voc", min_width=MIN_SIDE, min_height=MIN_SIDE, clip=True)
         self.pipeline = A.Compose([*transforms[len(self.mixing) :], Resize()], bbox_params=boxes)
-        self._sized = [part for part in flatten(self.pipeline.transforms) if isinstance(part, Resize | ScaleCrop)]
+        self._sized = [part for part in flatten(self.pipeline.transforms) if isinstance(part, InputSized)]
 
     def shrink(self, height: int, width: int, *, size: tuple[int, int] | None = None) -> int:
         """Return how many times smaller (1, 2, 4, 8) a stored image may be decoded so that nothing has to be enlarged.

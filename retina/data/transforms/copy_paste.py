@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from retina.boxes import box_area, pairwise_intersection
-from retina.data.transforms.mixing import Mixing, Scene, check_interval, resized
+from retina.data.transforms.mixing import check_interval, resized
 from retina.data.transforms.placing import targets_of
 from retina.data.transforms.resize import scaled_pixels
+from retina.data.transforms.scene import Mixing, Scene
 from retina.ranges import Above0, AtLeast0, Between, Share, checked
 from retina.structures import BoxTargets, Sample
 

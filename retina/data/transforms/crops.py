@@ -12,25 +12,21 @@ import numpy as np
 
 from retina.data.transforms.mixing import check_interval
 from retina.data.transforms.placing import FILL, Visibility, areas
-from retina.data.transforms.resize import resized_size, scaled_pixels
+from retina.data.transforms.resize import CROWD, InputSized, resized_size, scaled_pixels
 from retina.ranges import Above0, AtLeast0, Share, ShareAbove0, checked
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks the network for a newer version
 import albumentations as A  # noqa: E402
 
-# A row of boxes inside albumentations: x1, y1, x2, y2 in 0..1 of the image's sides, then these two.
-LABEL, CROWD = 4, 5
-
 
 @checked
-class ScaleCrop(A.DualTransform):
+class ScaleCrop(InputSized):
     """Zoom by a random factor and resize, in one step: a crop above 1, a smaller image on a filled canvas below 1.
 
     The result has the size of the plain resize, so the network sees one canvas. An object of which less than
     ``min_visible`` is left in the crop becomes a crowd region: it is neither an object to find nor background.
     """
 
-    short_side = long_side = 0  # set by Augment, which knows the network's input size
     min_side = 0.0  # pixels of the result; thinner objects become crowd regions
 
     def __init__(

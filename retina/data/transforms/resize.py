@@ -22,7 +22,17 @@ SIZELESS = {
 }  # fmt: skip
 
 
-class Resize(A.DualTransform):
+# A row of boxes inside albumentations: x1, y1, x2, y2 in 0..1 of the image's sides, then these two.
+LABEL, CROWD = 4, 5
+
+
+class InputSized(A.DualTransform):
+    """What makes images of the network's input size, which Augment tells it anew for every image."""
+
+    short_side = long_side = 0
+
+
+class Resize(InputSized):
     """Resize by ``min(short_side / short, long_side / long)``, bilinear without antialiasing, sizes rounded.
 
     Augment ends with it. Inside of a list of transforms it marks where the input's size is reached: what comes after
@@ -32,7 +42,6 @@ class Resize(A.DualTransform):
     max_zoom = 1.0  # read by max_zoom
 
     def __init__(self, short_side: int = 0, long_side: int = 0) -> None:
-        """Args: the sides; Augment, which knows the network's input size, sets them anew for every image."""
         super().__init__(p=1.0)
         self.short_side, self.long_side = short_side, long_side
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from retina.data.transforms.copy_paste import CopyPaste
-from retina.data.transforms.mixing import Others, Scene
+from retina.data.transforms.scene import Others, Scene
 from retina.structures import BoxTargets, Sample
 
 

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from retina.data.transforms.mixing import MixUp, Mosaic, Others, Scene
+from retina.data.augment import Augment
+from retina.data.samplers import SampleKey
+from retina.data.transforms.mixing import MixUp, Mosaic
+from retina.data.transforms.scene import Others, Scene
 from retina.structures import BoxTargets, Sample
 
 GRAY = (0, 50, 100, 150, 200)  # of the image of each index
@@ -71,6 +74,26 @@ def test_a_smaller_image_touches_the_point_where_the_four_meet():
     assert (result.image[:, 45:] == 9).all()
     first = result.targets.boxes[result.targets.labels == 0]
     torch.testing.assert_close(first, torch.tensor([[15 + 2.5, 10 + 2.5, 15 + 7.5, 10 + 7.5]]))
+
+
+def test_a_mosaic_whose_cut_leaves_a_sliver_makes_a_sample():
+    # Objects end at every pixel, so that some end a rounding error beside the edge of what their quarter shows.
+    class Four:
+        def __len__(self) -> int:
+            return 4
+
+        def sample(self, index: int, shrink: object = None) -> Sample:
+            edges = torch.arange(1, 96, dtype=torch.float32)
+            boxes = torch.stack([edges, edges * 0 + 5, edges + 1, edges + 1], dim=1)
+            boxes = torch.cat([boxes, torch.stack([edges * 0 + 5, edges, edges + 1, edges + 1], dim=1)])
+            targets = BoxTargets(boxes, torch.zeros(len(boxes), dtype=torch.int64), boxes)
+            return Sample(np.zeros((96, 128, 3), np.uint8), targets, index, (96, 128))
+
+    pipeline = Augment([Mosaic(p=1.0)], short_side=72, long_side=96, seed=0)
+    for index in range(40):
+        targets = pipeline(SampleKey(0, index % 4, copy=index // 4), Four()).targets
+        for boxes in (targets.boxes, targets.crowd_boxes):
+            assert (boxes[:, 2:] > boxes[:, :2]).all()
 
 
 def test_the_point_lies_in_its_interval():
