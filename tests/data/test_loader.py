@@ -11,13 +11,14 @@ import cv2
 import pytest
 import torch
 
-from retina.data.augment import Augment, ScaleCrop
+from retina.data.augment import Augment
 from retina.data.collate import Collate
 from retina.data.dataset import DetectionDataset
 from retina.data.loader import AugmentedImages, build_eval_loader, build_train_loader, suggested_workers
 from retina.data.samplers import EvalBatchSampler, KeyedBatchSampler, SampleKey
 from retina.data.sampling import AspectRatio, RepeatFactor
 from retina.data.transforms.color import ColorMatrix
+from retina.data.transforms.crops import ScaleCrop
 from retina.errors import DataError, OutOfMemoryError
 from retina.structures import AnchorTargets, Batch, BoxTargets
 
