@@ -6,13 +6,10 @@ import ast
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from retina import ranges
-from retina.ranges import Mark, Range
-
-if TYPE_CHECKING:
-    from retina.config.signatures import Signature
+from retina.ranges import FILLED, Mark, Range
 
 Lookup = Callable[[str], "Allowed | None"]  # what a name of the module stands for
 
@@ -27,6 +24,29 @@ class Allowed:
     ranges: tuple[Range, ...] = ()  # of the value, or of the items of a list
     marks: tuple[Mark, ...] = ()
     section: Signature | None = None  # of a dataclass: a section of settings
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a target."""
+
+    name: str
+    allowed: Allowed
+    required: bool
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The parameters of a function, or of the class that is built."""
+
+    target: str
+    parameters: dict[str, Parameter]
+    takes_any_name: bool = False  # has **kwargs
+
+    @property
+    def settings(self) -> dict[str, Parameter]:
+        """The parameters that a configuration sets; the program fills in the others."""
+        return {name: item for name, item in self.parameters.items() if FILLED not in item.allowed.marks}
 
 
 def _is_number(value: Any) -> bool:

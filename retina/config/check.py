@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from retina.config.allowed import ANY, shown, violations
+from retina.config.allowed import ANY, Parameter, Signature, shown, violations
 from retina.config.compose import UNKNOWN
 from retina.config.former_names import moved_setting
 from retina.config.mistakes import Mistake, first_of_each_path, nearest
-from retina.config.signatures import Parameter, Signature, defined_names, read_signature
+from retina.config.signatures import defined_names, read_signature
 
 # The sections that a training run cannot do without.
 TRAIN_SECTIONS = ("dataset", "model", "anchors", "loss", "optimizer", "schedule", "augment", "postprocess")

@@ -10,11 +10,11 @@ from typing import Any
 from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf
 
+from retina.config.allowed import Signature
 from retina.config.check import check_tree
 from retina.config.compose import CONFIGS, Composed, apply_value, compose_config, group_options, to_plain
 from retina.config.mistakes import Mistake, raise_mistakes
 from retina.config.overrides import check_choices, check_keys, expand_sweeps, lacks_recipe, parse_all, split_groups
-from retina.config.signatures import Signature
 from retina.errors import ConfigError
 
 

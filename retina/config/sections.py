@@ -8,7 +8,8 @@ from typing import Any, TypeVar, get_type_hints
 
 import yaml
 
-from retina.config.signatures import Signature, read_signature
+from retina.config.allowed import Signature
+from retina.config.signatures import read_signature
 from retina.errors import ConfigError
 from retina.settings import resolve_norm
 

@@ -5,39 +5,15 @@ from __future__ import annotations
 import ast
 import importlib.util
 import sys
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
-from retina.config.allowed import Allowed, read_allowed, section_of
+from retina.config.allowed import Allowed, Parameter, Signature, read_allowed, section_of
 from retina.config.former_names import present_name
 from retina.ranges import FILLED, FLAT
 
 _PROJECT = "retina"
 _Definition = ast.ClassDef | ast.FunctionDef
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One parameter of a target."""
-
-    name: str
-    allowed: Allowed
-    required: bool
-
-
-@dataclass(frozen=True)
-class Signature:
-    """The parameters of a function, or of the class that is built."""
-
-    target: str
-    parameters: dict[str, Parameter]
-    takes_any_name: bool = False  # has **kwargs
-
-    @property
-    def settings(self) -> dict[str, Parameter]:
-        """The parameters that a configuration sets; the program fills in the others."""
-        return {name: item for name, item in self.parameters.items() if FILLED not in item.allowed.marks}
 
 
 @lru_cache(maxsize=256)

@@ -91,14 +91,6 @@ class Annotations:
             **changed,
         )
 
-    def __reduce__(self) -> Any:
-        """Pickle by the path of the cache where there is one, so that a process that is spawned maps the same pages."""
-        if self.cache is None:
-            return Annotations, tuple(vars(self).values())
-        from retina.data.cache import open_folder
-
-        return open_folder, (self.cache, self.source, self.findings)
-
 
 @dataclass(frozen=True)
 class RawAnnotations:

@@ -10,6 +10,7 @@ other takes what is there. Nothing in it is executed; what is damaged is built a
 
 from __future__ import annotations
 
+import copyreg
 import hashlib
 import json
 import os
@@ -205,6 +206,16 @@ def open_folder(folder: str, source: str, findings: tuple[Finding, ...]) -> Anno
             why="it was there when the run began",
             fix="start again: it will be made anew",
         ) from None
+
+
+def _reduced(annotations: Annotations) -> Any:
+    """Pickle by the path of the cache where there is one, so that a process that is spawned maps the same pages."""
+    if annotations.cache is None:
+        return Annotations, tuple(vars(annotations).values())
+    return open_folder, (annotations.cache, annotations.source, annotations.findings)
+
+
+copyreg.pickle(Annotations, _reduced)
 
 
 def write(folder: Path, annotations: Annotations) -> None:

@@ -15,10 +15,10 @@ import pytest
 import yaml
 
 from retina import ranges
-from retina.config.allowed import ANY, Allowed
+from retina.config.allowed import ANY, Allowed, Parameter, Signature
 from retina.config.check import check_nodes, check_settings
 from retina.config.compose import CONFIGS, group_options
-from retina.config.signatures import Parameter, Signature, read_signature
+from retina.config.signatures import read_signature
 from tests.jobs import recipe, tree_of
 
 COMMANDS = ("train", "evaluate", "predict", "doctor", "anchors", "loss_lab", "benchmark", "show_batch",
