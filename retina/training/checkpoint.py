@@ -7,14 +7,13 @@ flipped bit. A checkpoint may come from a stranger: only ``weights_only=True`` i
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
 import pickle
 import re
 from collections import OrderedDict
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -49,14 +48,11 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
         RetinaError: the disk is full or the folder cannot be written. The earlier checkpoint stays as it was.
     """
     _check_plain(state, "state")
-    content = io.BytesIO()  # not the file itself: torch's writer turns a full disk into "unexpected pos"
-    torch.save(state, content)
-    digest = hashlib.sha256(content.getbuffer()).hexdigest()
     try:
         # One of these is the digest of the file that stands there now.
         earlier = (_listed_digests(path) or [_sha256(path)]) if path.exists() else []
         with replace_atomically(path) as file:
-            file.write(content.getbuffer())
+            digest = _save(state, file)
             _list_digests(path, [digest, *earlier])
         _list_digests(path, [digest])
     except OSError as error:
@@ -65,6 +61,36 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
             why="an earlier checkpoint of that name, if there was one, is whole",
             fix=f"make room or give write permission in {path.parent}, then resume with resume=<run directory>",
         ) from error
+
+
+class _Hashing:
+    """A file that computes the sha256 of what passes through, so that it need not be read again nor kept in memory."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.sha256 = file, hashlib.sha256()
+        self.error: OSError | None = None
+
+    def write(self, chunk: bytes) -> int:
+        self.sha256.update(chunk)
+        try:
+            return self.file.write(chunk)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def _save(state: dict[str, Any], file: BinaryIO) -> str:
+    """Write ``state`` to ``file`` and return its sha256."""
+    writer = _Hashing(file)
+    try:
+        torch.save(state, cast(BinaryIO, writer))
+    except RuntimeError as error:
+        # torch's C++ writer turns a full disk into "unexpected pos": tell the cause instead.
+        raise (writer.error or error) from error
+    return writer.sha256.hexdigest()
 
 
 def load_checkpoint(path: Path, *, required_keys: Collection[str] = ()) -> dict[str, Any]:
