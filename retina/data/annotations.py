@@ -177,9 +177,8 @@ def usable_boxes(raw: RawAnnotations, findings: Findings, on_bad_box: str) -> tu
     in_order = not (owner[1:] < owner[:-1]).any()
     if in_order and keep.all():
         return None, looks.corners
-    order = np.flatnonzero(keep)
     # By image, within an image in the file's order.
-    return order if in_order else order[np.argsort(owner, kind="stable")], looks.corners
+    return np.flatnonzero(keep)[np.argsort(owner, kind="stable")], looks.corners
 
 
 def _check_names(annotations: Annotations, findings: Findings) -> None:

@@ -187,10 +187,9 @@ class DetectionDataset:
 
     def _size_error(self, index: int, path: str, stored: tuple[int, int]) -> DataError:
         height, width = self.sizes[index].tolist()
+        fix = "give the images that were annotated, or correct height and width together with the boxes"
         if (width, height) == stored and self.exif == "ignore":
             fix = "if the boxes were drawn on the turned picture, set dataset.exif=apply"
-        else:
-            fix = "give the images that were annotated, or correct height and width together with the boxes"
         return DataError(
             f"{self._place(index)} has {stored[1]} x {stored[0]} pixels, "
             f"but {width} x {height} in {self.annotations_file}: {path}",

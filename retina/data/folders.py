@@ -141,12 +141,11 @@ class CocoFolder:
         if is_there:
             return found
         setting, kind = f"dataset.{split}.{part}", "FOLDER" if part == "images" else "FILE"
-        if self.root is None and not Path(path).is_absolute():
-            why = f"{setting} is {path}, looked for in the working directory {Path.cwd()} (dataset.root is not given)"
-        elif Path(path).is_absolute():
+        why = f"dataset.root is {self.root} and {setting} is {path}"
+        if Path(path).is_absolute():
             why = f"{setting} says so"
-        else:
-            why = f"dataset.root is {self.root} and {setting} is {path}"
+        elif self.root is None:
+            why = f"{setting} is {path}, looked for in the working directory {Path.cwd()} (dataset.root is not given)"
         raise DataError(
             f"the {split} {part} of data set {self.name!r} are missing: {found}",
             why=why,

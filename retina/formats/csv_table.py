@@ -21,7 +21,7 @@ from retina.ranges import checked
 ROW_BROKEN = error(
     "row-broken",
     "line{s} that cannot be read",
-    fix="a line is: image,x1,y1,x2,y2,class, or image,,,,, for an image without objects",
+    "a line is: image,x1,y1,x2,y2,class, or image,,,,, for an image without objects",
 )
 
 # What the columns are called, in small letters; the first name is the one that is written.

@@ -18,20 +18,18 @@ from retina.formats.image_files import image_sizes
 CLASS_UNKNOWN = error(
     "class-unknown",
     "object{ of a class that is|s of classes that are} not in the list of classes",
-    fix="add the class to dataset.classes or to the list's file, or correct its name",
-    why="every object belongs to one of the classes that the network has an output for",
+    "add the class to dataset.classes or to the list's file, or correct its name",
+    "every object belongs to one of the classes that the network has an output for",
 )
-NO_IMAGES = error("no-images", "split{s} without images", fix="name the folder that holds the images")
+NO_IMAGES = error("no-images", "split{s} without images", "name the folder that holds the images")
 NO_CLASSES = error(
     "no-classes",
     "data set{s} without classes",
-    fix="dataset.classes=[first,second,...]",
-    why="no object is in it that would name a class",
+    "dataset.classes=[first,second,...]",
+    "no object is in it that would name a class",
 )
-IMAGE_LISTED_TWICE = warning("image-listed-twice", "image{s} listed more than once", outcome="taken once")
-IMAGE_UNREADABLE = warning(
-    "image-unreadable", "image{s} whose size cannot be read", outcome=LEFT_OUT, fix="replace the files"
-)
+IMAGE_LISTED_TWICE = warning("image-listed-twice", "image{s} listed more than once", "taken once")
+IMAGE_UNREADABLE = warning("image-unreadable", "image{s} whose size cannot be read", LEFT_OUT, "replace the files")
 
 
 class SplitRows:

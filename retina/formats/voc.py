@@ -18,24 +18,22 @@ from retina.formats.split_rows import IMAGE_LISTED_TWICE, SplitRows
 from retina.ranges import checked
 
 XML_UNUSABLE = error(
-    "xml-unusable",
-    "annotation file{s} that cannot be used",
-    fix="write them again, or take the images out of the split",
+    "xml-unusable", "annotation file{s} that cannot be used", "write them again, or take the images out of the split"
 )
 XML_MISSING = error(
     "xml-missing",
     "listed image{s} without an annotation file",
-    fix="put the files there, or correct the list",
-    why="its objects would be trained as background",
+    "put the files there, or correct the list",
+    "its objects would be trained as background",
 )
 IMAGE_WITHOUT_XML = warning(
-    "image-without-xml", "image{s} without an annotation file", outcome="taken as images without objects"
+    "image-without-xml", "image{s} without an annotation file", "taken as images without objects"
 )
-XML_WITHOUT_IMAGE = warning("xml-without-image", "annotation file{s} without an image", outcome="left out")
+XML_WITHOUT_IMAGE = warning("xml-without-image", "annotation file{s} without an image", "left out")
 OBJECT_BROKEN = error(
     "object-broken",
     "object{s} that cannot be read",
-    fix="an <object> has a <name> and a <bndbox> of <xmin> <ymin> <xmax> <ymax>",
+    "an <object> has a <name> and a <bndbox> of <xmin> <ymin> <xmax> <ymax>",
 )
 DIFFICULT = note("difficult", "object{s} marked difficult")
 

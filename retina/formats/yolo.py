@@ -19,36 +19,34 @@ from retina.ranges import checked
 ROW_BROKEN = error(
     "row-broken",
     "row{s} that cannot be read",
-    fix="a row is: class x_center y_center width height, the last four shares of the image",
+    "a row is: class x_center y_center width height, the last four shares of the image",
 )
 ROW_WITH_SCORE = error(
     "row-with-score",
     "row{ of six values, as a detection with its score is|s of six values, as detections with their score are} written",
-    fix="give the labels, or take the sixth column out if they are labels",
-    why="what a detector found is not ground truth",
+    "give the labels, or take the sixth column out if they are labels",
+    "what a detector found is not ground truth",
 )
 CLASS_OUT_OF_RANGE = error(
     "class-out-of-range",
     "row{ with a class number|s with class numbers} that data.yaml does not name",
-    fix="correct the rows, or names and nc in data.yaml",
+    "correct the rows, or names and nc in data.yaml",
 )
 NOT_NORMALISED = error(
     "not-normalised",
     "row{s} with values above 2, where shares of the image are meant",
-    fix="divide x and width by the width of the image, y and height by its height",
-    why="these look like pixels",
+    "divide x and width by the width of the image, y and height by its height",
+    "these look like pixels",
 )
-OUTLINE = note("outline", "outline{ (polygon)|s (polygons)}", outcome="read as the box around it")
-KEYPOINTS = note("keypoints", "object{s} with keypoints", outcome="read as its box")
-LABELS_UNREADABLE = error("labels-unreadable", "label file{s} that cannot be read", fix="a label file is UTF-8 text")
-IMAGE_WITHOUT_LABELS = note(
-    "image-without-labels", "image{s} without a label file", outcome="taken as images without objects"
-)
+OUTLINE = note("outline", "outline{ (polygon)|s (polygons)}", "read as the box around it")
+KEYPOINTS = note("keypoints", "object{s} with keypoints", "read as its box")
+LABELS_UNREADABLE = error("labels-unreadable", "label file{s} that cannot be read", "a label file is UTF-8 text")
+IMAGE_WITHOUT_LABELS = note("image-without-labels", "image{s} without a label file", "taken as images without objects")
 NO_LABELS = error(
     "no-labels",
     "split{s} without any label file",
-    fix="labels stand in labels/ beside images/, or beside their images",
-    why="every image would be trained as background",
+    "labels stand in labels/ beside images/, or beside their images",
+    "every image would be trained as background",
 )
 
 _FAR_OUTSIDE = 2.0  # shares; a box that leaves its image is clipped, one beyond this is in pixels

@@ -108,9 +108,7 @@ def may_be_truncated(encoded: bytes | memoryview) -> bool:
     either may stand more.
     """
     content = bytes(encoded)
-    if content.startswith(b"\xff\xd8"):
-        return content.rfind(b"\xff\xd9") < _start_of_scan(content)
-    return True
+    return not content.startswith(b"\xff\xd8") or content.rfind(b"\xff\xd9") < _start_of_scan(content)
 
 
 def _start_of_scan(content: bytes) -> int:

@@ -111,10 +111,9 @@ def file_fault(dataset: DetectionDataset, index: int) -> tuple[str | None, Fault
 
 
 def _look(dataset: DetectionDataset, index: int, depth: Depth) -> Seen:
-    seen = Seen(index)
     path, fault = file_fault(dataset, index)
+    seen = Seen(index, [(fault, "")] if fault else [])
     if path is None:
-        seen.faults = [(fault or catalogue.IMAGE_MISSING, "")]
         return seen
     try:
         seen.header = read_header(path)

@@ -104,10 +104,9 @@ def _plain_files(folder: Path, root: Path) -> dict[str, bool]:
 
 def skipped(finding: Finding) -> Finding:
     """Return a finding of bad images as training tells it that goes on without them."""
-    if finding.fault not in BAD_IMAGE:
-        return finding
     outcome = "replaced by other images (dataset.on_bad_image=skip)"
-    return replace(finding, fault=replace(finding.fault, severity="warning", outcome=outcome))
+    told = replace(finding.fault, severity="warning", outcome=outcome)
+    return replace(finding, fault=told) if finding.fault in BAD_IMAGE else finding
 
 
 def _are_few(findings: Sequence[Finding], num_images: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +20,8 @@ def check_category(record: Any) -> list[Problem]:
     if found := _check_shape("categories", record):
         return found
     found = _check_whole("categories", record, "id")
-    if not isinstance(record["name"], str) or not _is_printable(record["name"]):
+    # Halves of characters, which JSON can escape, cannot be written.
+    if not isinstance(record["name"], str) or re.search("[\ud800-\udfff]", record["name"]):
         found.append((catalogue.not_text("categories", "name"), _found(record["name"])))
     return found
 
@@ -102,20 +104,11 @@ def _polygon_extent(outline: Any) -> list[float] | None:
         return None
     if not all(isinstance(part, list) and len(part) >= 6 and len(part) % 2 == 0 for part in outline):
         return None
-    if not all(is_number(value) and math.isfinite(value) for part in outline for value in part):
+    values = [value for part in outline for value in part]
+    if not all(is_number(value) and math.isfinite(value) for value in values):
         return None
-    xs = [value for part in outline for value in part[::2]]
-    ys = [value for part in outline for value in part[1::2]]
+    xs, ys = values[::2], values[1::2]  # each part has as many of both
     return [float(min(xs)), float(min(ys)), float(max(xs) - min(xs)), float(max(ys) - min(ys))]
-
-
-def _is_printable(text: str) -> bool:
-    """Return whether ``text`` can be written; halves of characters that JSON can escape cannot."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def shortened(value: Any) -> str:
