@@ -25,7 +25,7 @@ COMMANDS = {
     "import torch": ["-c", "import torch"],
     "import torchvision": ["-c", "import torchvision"],
     "import retina.config.command": ["-c", "import retina.config.command"],
-    "import retina.commands.runs (everything)": ["-c", "import retina.commands.runs"],
+    "import retina.commands.train (everything)": ["-c", "import retina.commands.train"],
     "train.py --help": ["train.py", "--help"],
     "train.py with a misspelt setting": ["train.py", "dataset=coco", "optimiser.lr=0.1"],
     "train.py --cfg job": ["train.py", "dataset=coco", "--cfg", "job"],

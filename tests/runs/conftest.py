@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from retina.config.compose import compose_config
+from retina.config.command import call_command
 from retina.data.shapes import ShapesFolder
 
 
@@ -27,9 +27,7 @@ def light_on_the_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
 @pytest.fixture
 def train(small: tuple[str, ...]) -> Callable[..., None]:
     """Run a training in this process with ``small`` and more overrides."""
-    from retina.commands import runs
-
-    return lambda *overrides: runs.train(compose_config("train", [*small, *overrides]).config)
+    return lambda *overrides: call_command("train", [*small, *overrides])
 
 
 @pytest.fixture

@@ -10,9 +10,7 @@ import sys
 import pytest
 import torch
 
-from retina.commands import runs
-from retina.config.compose import compose_config
-from retina.config.resume import compose_resumed
+from retina.config.command import call_command
 from retina.data.shapes import ShapesFolder
 from retina.errors import DataError
 from retina.training.checkpoint import load_checkpoint
@@ -38,14 +36,14 @@ def test_a_resumed_run_sees_the_images_of_one_that_was_not_stopped(train, tmp_pa
     train(f"run_dir={tmp_path / 'parts'}", *choice, "train.batch_size=5", "train.max_steps=6", "checkpoint.every=3",
           "train.patience=1", "eval.every=3")  # fmt: skip
     # The schedule is that of six steps, so the run is stopped in the middle by what a stop leaves behind.
-    runs.train(compose_resumed(tmp_path / "parts", ["train.patience=null", "eval.every=0", "train.workers=1"]))
+    call_command("train", [f"resume={tmp_path / 'parts'}", "train.patience=null", "eval.every=0", "train.workers=1"])
     whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
 def test_two_processes_give_the_weights_of_one(root, small, tmp_path):
     overrides = [*small, "sampling=aspect_ratio", "image.multi_scale=[48,64]", "optimizer=sgd", "train.max_steps=3"]
-    runs.train(compose_config("train", [*overrides, f"run_dir={tmp_path / 'one'}"]).config)
+    call_command("train", [*overrides, f"run_dir={tmp_path / 'one'}"])
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "train.py"]
     done = subprocess.run(
         [*launch, *overrides, f"run_dir={tmp_path / 'two'}"], cwd=root, capture_output=True, text=True, timeout=250
@@ -77,7 +75,7 @@ def damaged(small, tmp_path):
 
 def test_one_bad_image_is_named_once_and_stands_in_the_manifest(damaged, tmp_path):
     overrides = [*damaged(3), "train.max_steps=7"]  # 28 images: the third epoch has begun
-    runs.train(compose_config("train", [*overrides, f"run_dir={tmp_path / 'run'}"]).config)
+    call_command("train", [*overrides, f"run_dir={tmp_path / 'run'}"])
     log = (tmp_path / "run" / "train.log").read_text()
     assert log.count("another image stands in for one that cannot be used: image 4 ") == 1
     assert "1 training images could not be used" in log
@@ -108,14 +106,14 @@ def test_too_many_bad_images_stop_the_run_with_everything_saved_and_mending_them
     run = tmp_path / "run"
     overrides = [*damaged_later(3, 7), "train.max_steps=7"]
     with pytest.raises(DataError, match="2 of 12 training images cannot be used: image 4 .*, image 8 "):
-        runs.train(compose_config("train", [*overrides, f"run_dir={run}"]).config)
+        call_command("train", [*overrides, f"run_dir={run}"])
     stopped = load_checkpoint(run / "checkpoints" / "last.pt")
     assert 1 <= stopped["progress"]["step"] <= 3
     assert json.loads((run / "manifest.json").read_text())["bad_images"]["count"] == 2
     copy = copied(overrides)
     shutil.rmtree(copy.root)
     copy.make()
-    runs.train(compose_resumed(run, []))
+    call_command("train", [f"resume={run}"])
     assert load_checkpoint(run / "checkpoints" / "last.pt")["progress"]["step"] == 7
 
 
@@ -133,11 +131,11 @@ def test_a_bad_image_stops_a_run_that_wants_it_so(damaged_later, tmp_path):
         custom.append(f"dataset.{split}.annotations=annotations/instances_{split}2017.json")
     run = tmp_path / "run"
     with pytest.raises(DataError, match="image 4 '000000000004.jpg' cannot be decoded"):
-        runs.train(compose_config("train", [*custom, "dataset.on_bad_image=error", f"run_dir={run}"]).config)
+        call_command("train", [*custom, "dataset.on_bad_image=error", f"run_dir={run}"])
     assert (run / "checkpoints" / "last.pt").is_file()
 
 
 def test_a_bad_image_stops_every_evaluation(damaged_later, tmp_path):
     overrides = damaged_later(1, split="val")
     with pytest.raises(DataError, match="image 1000002 '000001000002.jpg' cannot be decoded"):
-        runs.train(compose_config("train", [*overrides, "train.max_steps=1", f"run_dir={tmp_path / 'run'}"]).config)
+        call_command("train", [*overrides, "train.max_steps=1", f"run_dir={tmp_path / 'run'}"])

@@ -12,9 +12,7 @@ import time
 import pytest
 import torch
 
-from retina.commands import runs
-from retina.config.compose import compose_config
-from retina.config.resume import compose_resumed
+from retina.config.command import call_command
 from retina.data.dataset import DetectionDataset
 from retina.data.samplers import KeyedBatchSampler
 from retina.errors import DivergedError, Interrupted
@@ -73,7 +71,7 @@ UNEVEN = ("train.ema_decay=0.9", "train.max_steps=4", "train.batch_size=5")
 def whole(small, tmp_path_factory):
     """The directory of a run without an interruption, and without loader processes."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
-    runs.train(compose_config("train", [*small, *UNEVEN, f"run_dir={folder}"]).config)
+    call_command("train", [*small, *UNEVEN, f"run_dir={folder}"])
     return folder
 
 
@@ -82,7 +80,7 @@ def test_resuming_gives_the_weights_of_the_uninterrupted_run(whole, train, tmp_p
     parts = tmp_path / "parts"
     stop_after(3, lambda: train(f"run_dir={parts}", *UNEVEN, f"train.workers={workers}"))
     assert checkpoint(parts)["progress"]["position"] == 15
-    runs.train(compose_resumed(parts, []))
+    call_command("train", [f"resume={parts}"])
     one, other = checkpoint(whole), checkpoint(parts)
     assert_same_weights(one["model"], other["model"])
     assert_same_weights(one["ema"]["model"], other["ema"]["model"])
@@ -114,14 +112,14 @@ def test_a_complete_run_says_so_and_goes_on_when_it_is_given_more(train, tmp_pat
     train(f"run_dir={run}", "train.max_steps=2", "optimizer=sgd")
     before, written = lines(run), (run / "checkpoints" / "last.pt").stat().st_mtime_ns
     capsys.readouterr()
-    runs.train(compose_resumed(run, []))
+    call_command("train", [f"resume={run}"])
     told = capsys.readouterr().out
     assert "the run is complete: its 2 steps are made" in told
     assert "best of the run, at step 2:" in told
     assert lines(run) == before
     assert (run / "checkpoints" / "last.pt").stat().st_mtime_ns == written
     # Three epochs of 12 images; the earlier end would still be the second step.
-    runs.train(compose_resumed(run, ["train.max_steps=null", "train.epochs=1"]))
+    call_command("train", [f"resume={run}", "train.max_steps=null", "train.epochs=1"])
     assert [line["step"] for line in lines(run)] == [1, 2, 2, 3, 3]
     assert [line["step"] for line in lines(run) if "eval/AP" in line] == [2, 3]
     assert checkpoint(run)["progress"]["step"] == 3
@@ -137,7 +135,7 @@ def test_a_run_from_pretrained_weights_goes_on_without_their_file_and_with_its_f
           "optimizer=sgd")  # fmt: skip
     file.unlink()
     first = checkpoint(run)
-    runs.train(compose_resumed(run, ["train.max_steps=2"]))
+    call_command("train", [f"resume={run}", "train.max_steps=2"])
     second = checkpoint(run)
     for state in (first["model"], second["model"], second["ema"]["model"]):
         assert torch.equal(state["backbone.conv1.weight"], stem)
@@ -174,7 +172,7 @@ def test_two_processes_give_the_weights_of_one_also_where_one_has_only_empty_ima
     assert sum(objects[0]) > 0
     assert any(len(dataset.targets(i).boxes) for i in images_of_rank(1, step=1))
 
-    runs.train(compose_config("train", [*overrides, f"run_dir={tmp_path / 'one'}"]).config)
+    call_command("train", [*overrides, f"run_dir={tmp_path / 'one'}"])
     torchrun(root, [*overrides, f"run_dir={tmp_path / 'two'}"])
     one, two = checkpoint(tmp_path / "one"), checkpoint(tmp_path / "two")
     assert_same_weights(one["model"], two["model"], tolerance=1e-5)
@@ -201,7 +199,7 @@ def torchrun(root, overrides):
 def test_validation_images_without_any_object_give_a_run_without_a_best(emptied, tmp_path, capsys):
     run = tmp_path / "run"
     overrides = [*emptied(val=range(4)), f"run_dir={run}", "train.max_steps=2", "eval.every=1", "train.patience=1"]
-    runs.train(compose_config("train", overrides).config)
+    call_command("train", overrides)
     assert [path.name for path in sorted((run / "checkpoints").glob("*.pt"))] == ["last.pt"]
     assert [line["eval/AP"] for line in lines(run) if "eval/AP" in line] == [None, None]
     assert lines(run)[-1]["eval/loss"] > 0
