@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import re
+import time
 
 import cv2
 import numpy as np
@@ -82,6 +83,9 @@ def test_a_resumed_run_hides_the_steps_that_are_made_again(tmp_path):
     with run_log(tmp_path) as before:
         for step in (10, 20, 30):
             before.scalars(step, 1, {"train/loss": 1.0})
+    # Event files are read in the order of their names: the second, then the number of the writer as a text, of which
+    # the tenth of one process comes before the ninth.
+    time.sleep(1)
     with run_log(tmp_path, resume_step=20) as resumed:
         resumed.scalars(30, 1, {"train/loss": 2.0})
     events = read(tmp_path)
