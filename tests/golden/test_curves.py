@@ -10,14 +10,11 @@ later 9e-5 in the losses and 1e-2 in the norm of the gradient of the accumulated
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.golden.commands import read_golden
-from tests.golden.curves import CURVES, SWEEPS, train_curve, train_sweep, write_weights
-from tests.golden.test_settings import assert_same_settings
+from tests.golden.curves import CURVES, train_curve
 
 pytestmark = pytest.mark.slow
 
@@ -26,20 +23,6 @@ BITWISE = os.environ.get("RETINA_GOLDEN_BITWISE") == "1"
 FIRST = 1e-4
 # Of a run or a loss: steps that are compared to FIRST, then the tolerance of losses and of the norm of the gradient.
 LATER = {"sum_accumulated": (3, 1e-3, 5e-2), "mosaic_dense_ema": (3, 1e-2, 0.2), "ghm_r": (1, 5e-2, 0.5)}
-
-
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the trainings find their images and weights, made once."""
-    folder = tmp_path_factory.mktemp("curves")
-    write_weights(folder / "resnet18.pth")
-    return folder
-
-
-@pytest.fixture(scope="session", params=list(SWEEPS))
-def swept(request: pytest.FixtureRequest, folder: Path) -> tuple[str, dict[str, Any]]:
-    """A group of losses and what each of its options trained to; a sweep is one process."""
-    return request.param, train_sweep(request.param, folder)
 
 
 def assert_same_numbers(name: str, found: dict[str, list[float]], golden: dict[str, list[float]]) -> None:
@@ -60,21 +43,3 @@ def assert_same_numbers(name: str, found: dict[str, list[float]], golden: dict[s
 @pytest.mark.parametrize("name", CURVES)
 def test_twenty_steps_log_what_they_logged(name, folder):
     assert_same_numbers(name, train_curve(name, folder), GOLDEN[name])
-
-
-def test_every_loss_logs_what_it_logged(swept):
-    group, found = swept
-    assert found.keys() == GOLDEN[group].keys()
-    wrong = {}
-    for option, golden in GOLDEN[group].items():
-        try:
-            assert_same_numbers(option, found[option]["numbers"], golden["numbers"])
-        except AssertionError as error:
-            wrong[option] = str(error)
-    assert wrong == {}
-
-
-def test_every_loss_has_the_settings_and_defaults_that_it_had(swept):
-    group, found = swept
-    for option, golden in GOLDEN[group].items():
-        assert_same_settings(found[option]["settings"], golden["settings"])
