@@ -79,6 +79,16 @@ def test_classes_are_told_by_category_id_with_gaps(instances, perfect):
     assert [entry["num_images"] for entry in classes] == [2, 1, 0]
 
 
+@pytest.mark.parametrize("width", [45, 60, 70, 80])
+def test_the_numbers_of_the_only_class_are_the_numbers_of_all(width):
+    """The official twelve are means over the classes, so that one class alone has them itself."""
+    metrics = coco_metrics(ground_truth([0, 0, 80, 80]), [detection([0, 0, width, 80], 0.9)])
+    (only,) = metrics["per_class"]
+    assert {name: only[name] for name in ("AP", "AP50", "AP75")} == {
+        name: metrics[name] for name in ("AP", "AP50", "AP75")
+    }
+
+
 def test_the_order_of_images_and_of_detections_does_not_matter(instances, perfect):
     worse = [{**entry, "score": 0.5 + i / 10} for i, entry in enumerate(perfect[:2])]
     worse.append({"image_id": 12, "category_id": 3, "bbox": [1, 1, 9, 9], "score": 0.95})
